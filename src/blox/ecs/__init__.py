@@ -1,0 +1,1 @@
+"""Amazon ECS as blox needs it: its documents, port, errors, and the client that speaks it."""
