@@ -274,3 +274,8 @@ class Host(Struct, frozen=True, kw_only=True):
     @property
     def external(self) -> bool:
         return "ecs.capability.external" in self.attributes
+
+
+def family_of_task(task: Task) -> str:
+    """The family of the task definition that a task runs."""
+    return task.definition_arn.rsplit("/", 1)[-1].split(":", 1)[0]

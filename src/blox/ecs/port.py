@@ -156,6 +156,8 @@ class WireAnswer(Struct, frozen=True, kw_only=True):
     begun: float
     """Our monotonic time just before the first byte was sent."""
     signed_at: float
+    signer: str = ""
+    """The access key id that signed; not a secret. "" where there are no credentials."""
 
 
 class NotSent(Exception):

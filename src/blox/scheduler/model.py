@@ -63,8 +63,9 @@ class Environment(Struct, frozen=True, kw_only=True):
     token: str
     """Renewed by every accepted change: 0.3's deploymentToken."""
     policy: Policy = Policy()
-    deployment_ids: tuple[str, ...] = ()
-    """Every deployment that a live task may still carry in startedBy, oldest first (R10)."""
+    deployed: Mapping[str, str] = {}
+    """Deployment id → digest of its revision, for every deployment that a live task may still carry
+    in startedBy (R10), oldest first."""
     created_at: float = 0.0
     deleted_at: float | None = None
     """Set: a tombstone, kept while a live task carries one of its deployment ids."""
@@ -72,6 +73,10 @@ class Environment(Struct, frozen=True, kw_only=True):
     @property
     def newest(self) -> Revision:
         return self.revisions[-1]
+
+    @property
+    def deployment_ids(self) -> tuple[str, ...]:
+        return tuple(self.deployed)
 
     @property
     def group(self) -> str:

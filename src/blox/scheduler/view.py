@@ -7,62 +7,11 @@ own calls at once.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from blox.ecs.model import Task, TaskDocument
+from blox.ecs.port import Read
+from blox.ecs.seen import ClusterSeen, HostSeen, Presumed, Touched
 
-from blox.ecs.model import Host, Task, TaskDocument
-
-
-class HostSeen(Struct, frozen=True, kw_only=True):
-    """A host and what only watching it over time can tell. Times are our monotonic clock."""
-
-    host: Host
-    disconnected_since: float | None = None
-    """When this process first saw the agent disconnected; None while connected."""
-    draining_since: float | None = None
-    superseded_by: str | None = None
-    """R16: the ARN of the newer record of the same machine."""
-
-
-class Presumed(Struct, frozen=True, kw_only=True):
-    """A task that an intent of ours says exists: live from start-up until evidence comes."""
-
-    arn: str
-    cluster_arn: str
-    host_arn: str
-    definition_arn: str
-    started_by: str
-    group: str
-    intent: str
-
-
-class ClusterSeen(Struct, frozen=True, kw_only=True):
-    """How well a cluster is known. Times are our monotonic clock."""
-
-    arn: str
-    status: str = "ACTIVE"
-    primed: bool = False
-    """A complete sweep of this epoch has been applied."""
-    sweeps: int = 0
-    """Complete sweeps in this epoch."""
-    swept_at: float | None = None
-    """The begin of the last complete sweep."""
-    absence_horizon: float | None = None
-    """The begin of the last complete look (listing RUNNING and STOPPED, and every ARN in it
-    described or answered MISSING): a task visible then would be in the view now."""
-    read_error: str | None = None
-    """Why the last read failed; None once one succeeds."""
-
-
-class Touched(Struct, frozen=True, kw_only=True):
-    """What one change to the view concerns."""
-
-    cluster_arn: str
-    hosts: frozenset[str] = frozenset()
-    """ARNs of hosts whose record, or any task on them, changed."""
-    tasks: tuple[str, ...] = ()
-    """ARNs of the tasks that changed."""
-    cluster: bool = False
-    """The cluster itself changed: primed, status, sweep done, reads failing. Look at all slots."""
+__all__ = ["ClusterSeen", "ClusterView", "HostSeen", "Presumed", "Touched"]
 
 
 class ClusterView(Protocol):
@@ -118,8 +67,7 @@ class ClusterView(Protocol):
         Afterwards `absence_horizon` is not earlier than the call. Calls made meanwhile share."""
         ...
 
-    async def describe(self, cluster_arn: str, tasks: Sequence[str]) -> float | None:
-        """Describe these tasks and apply the answers. Returns the begin of the read (monotonic), or
-        None when it failed. Afterwards `task()` reflects what it showed; tasks answered MISSING are
-        treated by R6."""
+    async def describe(self, cluster_arn: str, tasks: Sequence[str]) -> Read[TaskDocument] | None:
+        """Describe these tasks (at most 100) and apply the answer; None when the read failed.
+        Afterwards `task()` reflects what it showed; tasks answered MISSING are treated by R6."""
         ...

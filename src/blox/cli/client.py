@@ -1,0 +1,187 @@
+"""The scheduler's API as seen from the command line: synchronous, small, quick to import.
+
+A request is sent once. Errors come back as the same classes that the server raised, with its
+sentence; a server that does not answer is told as what to do about it.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+from urllib.parse import quote, urlencode, urlsplit
+
+from blox import __version__
+from blox.base.errors import BloxError, Conflict, InvalidInput, NotFound, Unavailable
+
+JsonObject = dict[str, Any]
+_TIMEOUT: Final = 30.0
+_MERGE_PATCH: Final = "application/merge-patch+json"
+_KINDS: Final[Mapping[int, type[BloxError]]] = {
+    404: NotFound,
+    409: Conflict,
+    412: Conflict,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+class Client:
+    """Calls to one endpoint."""
+
+    def __init__(self, endpoint: str, *, timeout: float = _TIMEOUT) -> None:
+        """Raises InvalidInput when `endpoint` is not an http or https URL."""
+        try:
+            parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidInput(
+                f"The endpoint {endpoint!r} is no URL: something like http://127.0.0.1:2000 is "
+                "needed (--endpoint or BLOX_ENDPOINT)."
+            )
+        self.endpoint = endpoint
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname
+        self._port = port
+        self._base = parts.path.rstrip("/")
+        self._timeout = timeout
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
+        """What stands at `path`. Raises BloxError's subclasses."""
+        return self._call("GET", path, query)
+
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> JsonObject:
+        """The answer to a POST. Raises BloxError's subclasses."""
+        return self._call("POST", path, query, body=body)
+
+    def patch(
+        self, path: str, body: Mapping[str, object], *, headers: Mapping[str, str] | None = None
+    ) -> JsonObject:
+        """The answer to a merge patch. Raises BloxError's subclasses."""
+        given = {"Content-Type": _MERGE_PATCH, **(headers or {})}
+        return self._call("PATCH", path, None, body=body, headers=given)
+
+    def delete(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
+        """The answer to a DELETE. Raises BloxError's subclasses."""
+        return self._call("DELETE", path, query)
+
+    def every(self, path: str, query: Mapping[str, str] | None = None) -> list[JsonObject]:
+        """All items of a list, page by page. Raises BloxError's subclasses."""
+        items: list[JsonObject] = []
+        asked = dict(query or {})
+        while True:
+            answer = self.get(path, asked)
+            items += answer.get("items", [])
+            token = answer.get("nextToken")
+            if not token:
+                return items
+            asked["nextToken"] = token
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        *,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> JsonObject:
+        target = self._base + path + (f"?{urlencode(query)}" if query else "")
+        given = {"Accept": "application/json", "User-Agent": f"blox/{__version__}"}
+        content: bytes | None = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            given["Content-Type"] = "application/json"
+        given.update(headers or {})
+        status, media_type, answer = self._exchange(method, target, content, given)
+        if status >= 400:
+            _raise_told(status, media_type, answer, self.endpoint)
+        return self._decoded(status, media_type, answer)
+
+    def _exchange(
+        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, str, bytes]:
+        connection = self._connection()
+        try:
+            try:
+                connection.connect()
+            except OSError as error:
+                raise self._silent(error) from error
+            try:
+                connection.request(method, target, body=content, headers=dict(headers))
+                response = connection.getresponse()
+                media_type = response.headers.get_content_type()
+                return response.status, media_type, response.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._broken(method, error) from error
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._secure:
+            return http.client.HTTPSConnection(
+                self._host,
+                self._port,
+                timeout=self._timeout,
+                context=ssl.create_default_context(),
+            )
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+
+    def _silent(self, error: OSError) -> Unavailable:
+        if isinstance(error, ssl.SSLError):
+            return Unavailable(f"No secure connection to {self.endpoint}: {error.reason}.")
+        cause = "" if isinstance(error, ConnectionRefusedError) else f" ({error})"
+        return Unavailable(
+            f"No scheduler answers at {self.endpoint}{cause}: is it running? Start one with "
+            "`daemon-scheduler --store sqlite:blox.db`, or try `blox demo`."
+        )
+
+    def _broken(self, method: str, error: Exception) -> Unavailable:
+        told = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError):
+            told = f"no answer within {self._timeout:g} s"
+        ending = "." if method == "GET" else "; whether it was carried out is not known."
+        return Unavailable(f"{method} at {self.endpoint} broke off: {told}{ending}")
+
+    def _decoded(self, status: int, media_type: str, answer: bytes) -> JsonObject:
+        if not answer.strip():
+            return {}
+        try:
+            decoded = json.loads(answer)
+        except ValueError:
+            decoded = None
+        if status >= 300 or not isinstance(decoded, dict):
+            raise Unavailable(
+                f"{self.endpoint} is not a scheduler's API: it answered {status} with {media_type}."
+            )
+        return decoded
+
+
+def path_of(*segments: str) -> str:
+    """A path from its parts, each quoted."""
+    return "".join(f"/{quote(segment, safe=':@')}" for segment in segments)
+
+
+def _raise_told(status: int, media_type: str, answer: bytes, endpoint: str) -> NoReturn:
+    """Raise the error that an answer tells of."""
+    kind = _KINDS.get(status, InvalidInput if status < 500 else BloxError)
+    message = f"{endpoint} answered {status} with {media_type}."
+    if media_type.endswith("json"):
+        try:
+            problem = json.loads(answer)
+        except ValueError:
+            problem = None
+        if isinstance(problem, dict):
+            message = str(problem.get("detail") or problem.get("title") or message)
+    elif media_type == "text/plain" and answer.strip():
+        message = answer.decode(errors="replace").strip()
+    raise kind(message)

@@ -1,0 +1,549 @@
+"""`blox simulate`: serve a simulated AWS on loopback, and pull its levers from another terminal."""
+
+import http.client
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from blox.base.errors import InvalidInput, NotFound, Unavailable
+
+DEFAULT_SIMULATOR: Final = "http://127.0.0.1:4566"
+_TIMEOUT: Final = 30.0
+
+JsonObject = dict[str, Any]
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Simulator:
+    """The control API of a running simulator."""
+
+    def __init__(self, endpoint: str) -> None:
+        """Raises InvalidInput when `endpoint` is no URL."""
+        try:
+            parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if host is None or parts.scheme != "http":
+            raise InvalidInput(
+                f"{endpoint!r} is no address of a simulator: something like {DEFAULT_SIMULATOR} is "
+                "needed (--endpoint or BLOX_SIMULATOR)."
+            )
+        self.endpoint = endpoint
+        self._host, self._port = host, port or 80
+
+    def get(self, what: str, query: Mapping[str, str] | None = None) -> JsonObject:
+        """Look. Raises Unavailable, NotFound, InvalidInput."""
+        return self._ask("GET", what + ("?" + urlencode(query) if query else ""), None)
+
+    def post(self, what: str, body: Mapping[str, object]) -> JsonObject:
+        """Let something happen. Raises Unavailable, NotFound, InvalidInput."""
+        return self._ask("POST", what, json.dumps(body).encode())
+
+    def delete(self, what: str) -> JsonObject:
+        """Take something back. Raises Unavailable, NotFound, InvalidInput."""
+        return self._ask("DELETE", what, None)
+
+    def _ask(self, method: str, what: str, body: bytes | None) -> JsonObject:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
+        try:
+            connection.request(
+                method, f"/_control/{what}", body, {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            value = json.loads(answer.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Unavailable(
+                f"No simulator answers at {self.endpoint} ({error}). Start one with "
+                "`blox simulate serve`, or name it with --endpoint or BLOX_SIMULATOR."
+            ) from error
+        finally:
+            connection.close()
+        if not isinstance(value, dict):
+            raise Unavailable(f"What answers at {self.endpoint} is no simulator.")
+        if answer.status == 404:
+            raise NotFound(str(value.get("error")))
+        if answer.status != 200:
+            raise InvalidInput(str(value.get("error")))
+        return value
+
+
+def _simulator(command: Command) -> Command:
+    return click.option(
+        "--endpoint",
+        "simulator",
+        metavar="URL",
+        envvar="BLOX_SIMULATOR",
+        default=DEFAULT_SIMULATOR,
+        show_default=True,
+        callback=lambda _context, _parameter, value: Simulator(value),
+        help="Where the simulator listens. BLOX_SIMULATOR",
+    )(command)
+
+
+def _print(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def simulate() -> None:
+    """Run a simulated ECS, with its SQS and STS, to try things on.
+
+    It speaks the real protocols, so boto3, the aws command and blox itself work against it. Real
+    time is its time: tasks take seconds to start, events arrive in a queue.
+
+    \b
+    In one terminal:
+      blox simulate serve --hosts 12
+    In another, after pasting the exports that it prints:
+      aws ecs list-container-instances --cluster demo
+      blox simulate hosts add 3 --cluster demo
+      blox simulate daemons crash-loop fluent-bit --after 2
+      blox simulate state
+    """
+
+
+# --- Serving --------------------------------------------------------------------------------------
+
+
+@simulate.command()
+@click.option(
+    "--bind",
+    metavar="HOST:PORT",
+    default="127.0.0.1:4566",
+    show_default=True,
+    help="A loopback address; port 0 takes a free one.",
+)
+@click.option(
+    "--cluster",
+    "clusters",
+    metavar="NAME",
+    multiple=True,
+    default=("demo",),
+    show_default=True,
+    help="A cluster to begin with. May be repeated.",
+)
+@click.option(
+    "--hosts",
+    metavar="N",
+    type=click.IntRange(0, 20_000),
+    default=3,
+    show_default=True,
+    help="Hosts in each of them.",
+)
+@click.option(
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    default=("blox-events",),
+    show_default=True,
+    help="An SQS queue for all ECS events. May be repeated.",
+)
+@click.option(
+    "--quotas/--no-quotas",
+    default=False,
+    show_default=True,
+    help="Throttle as ECS's published quotas do.",
+)
+@click.option(
+    "--read-lag",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=None,
+    help="Reads show new tasks and hosts up to so many seconds late.",
+)
+@click.option(
+    "--signature-age",
+    metavar="S",
+    type=click.FloatRange(1),
+    default=300.0,
+    show_default=True,
+    help="Older signatures are refused.",
+)
+@click.option(
+    "--acceptance-lag",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="A fault may delay an accepted call so long.",
+)
+@click.option(
+    "--clock-ahead",
+    metavar="S",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="How far ECS's clock is ahead of this machine's.",
+)
+@click.option(
+    "--access-key",
+    metavar="KEY",
+    default="simulator",
+    show_default=True,
+    help="The access key that it prints.",
+)
+@click.option(
+    "--secret",
+    metavar="KEY",
+    default=None,
+    help="Verify every signature with this secret key. [default: only form and age]",
+)
+@click.option("--region", metavar="REGION", default="us-east-1", show_default=True)
+@click.option("--account", metavar="ID", default="111122223333", show_default=True)
+@click.option(
+    "--seed",
+    metavar="TEXT",
+    default="0",
+    show_default=True,
+    help="Decides all that chance decides.",
+)
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    default=None,
+    help="Also write the exports into this file, once it listens.",
+)
+def serve(**options: Any) -> None:
+    """Serve a simulated AWS until Ctrl-C.
+
+    It begins with the clusters and hosts asked for, and with task definitions to start at once:
+    fluent-bit:1, node-exporter:1, vector:1, sleep:1.
+
+    \b
+    Example: twelve hosts, quotas enforced, any free port
+      blox simulate serve --bind 127.0.0.1:0 --hosts 12 --quotas
+    """
+    from blox.cli.simulate_serve import Plan, run
+
+    run(Plan(**options))
+
+
+# --- Looking --------------------------------------------------------------------------------------
+
+
+@simulate.command()
+@_simulator
+@click.option("--cluster", metavar="NAME", default=None, help="Only this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def state(simulator: Simulator, cluster: str | None, *, as_json: bool) -> None:
+    """Show the truth: hosts, their live tasks, queues; not what lagging reads show."""
+    found = simulator.get("state", {"cluster": cluster} if cluster else None)
+    if as_json:
+        _print(found)
+        return
+    from blox.cli.output import count, print_table
+
+    for name, one in found["clusters"].items():
+        hosts = one["hosts"]
+        tasks = sum(len(host["tasks"]) for host in hosts)
+        click.echo(f"{name}  {one['status']}  {count(len(hosts), 'host')}  {count(tasks, 'task')}")
+        print_table(("HOST", "STATUS", "AGENT", "TASKS"), [_host_row(host) for host in hosts])
+    for name, queue in found["queues"].items():
+        events = "receives events" if queue["receivesEvents"] else "no events"
+        click.echo(
+            f"queue {name}  {queue['visible']} visible  {queue['inFlight']} in flight  {events}"
+        )
+    calls = sum(found["calls"].values())
+    click.echo(f"{count(calls, 'call')}  {found['throttled']} throttled")
+
+
+def _host_row(host: JsonObject) -> Sequence[object]:
+    agent = "connected" if host["agentConnected"] else "away"
+    tasks = ", ".join(f"{task['family']} {task['lastStatus']}" for task in host["tasks"])
+    return (host["instanceId"], host["status"], agent if host["alive"] else "terminated", tasks)
+
+
+@simulate.command()
+@_simulator
+@click.option(
+    "--since",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The first entry to show, counted from 0.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def log(simulator: Simulator, since: int, *, as_json: bool) -> None:
+    """List the calls that changed things, or tried to, as ECS saw them."""
+    entries: list[JsonObject] = []
+    while True:
+        page = simulator.get("log", {"since": str(since + len(entries))})
+        entries += page["calls"]
+        if since + len(entries) >= page["total"] or not page["calls"]:
+            break
+    if as_json:
+        _print(entries)
+        return
+    from blox.cli.output import clock_time, print_table, short
+
+    print_table(
+        ("N", "TIME", "OPERATION", "CALLER", "OUTCOME", "STARTED", "FAILED", "REQUEST"),
+        [
+            (
+                one["index"],
+                clock_time(one["time"]),
+                one["operation"],
+                one["caller"],
+                one["outcome"],
+                len(one["made"]),
+                len(one["failed"]),
+                short(one["requestId"]),
+            )
+            for one in entries
+        ],
+    )
+
+
+# --- Hosts ----------------------------------------------------------------------------------------
+
+
+@simulate.group()
+def hosts() -> None:
+    """Let hosts join, drain, lose their agent, go.
+
+    Hosts are named by machine id (i-…), container instance id or ARN: see `blox simulate state`.
+    """
+
+
+@hosts.command("add")
+@click.argument("count", type=click.IntRange(1, 10_000), default=1)
+@click.option("--cluster", metavar="NAME", default="demo", show_default=True)
+@click.option("--arch", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True)
+@click.option("--cpu", metavar="UNITS", type=click.IntRange(1), default=4096, show_default=True)
+@click.option("--memory", metavar="MIB", type=click.IntRange(1), default=8192, show_default=True)
+@click.option("--external", is_flag=True, help="ECS Anywhere hosts.")
+@click.option("--attribute", "attributes", metavar="NAME=VALUE", multiple=True)
+@_simulator
+def add(simulator: Simulator, attributes: tuple[str, ...], **given: Any) -> None:
+    """Let COUNT more hosts register."""
+    pairs = dict(_pair(text) for text in attributes)
+    for arn in simulator.post("hosts", {**given, "attributes": pairs})["hosts"]:
+        click.echo(arn)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE.")
+    return name, value
+
+
+_HOST_ACTIONS: Final = {
+    "drain": "Set hosts DRAINING.",
+    "activate": "Set draining hosts ACTIVE again.",
+    "disconnect": "Take the agents of hosts away; tasks go on running.",
+    "connect": "Let the agents of hosts come back.",
+    "duplicate": "Let machines register anew, beside their old records.",
+}
+
+
+def _host_command(action: str, text: str) -> None:
+    @hosts.command(action, help=text)
+    @click.argument("names", metavar="HOST...", nargs=-1, required=True)
+    @_simulator
+    def act(simulator: Simulator, names: tuple[str, ...]) -> None:
+        for arn in simulator.post(f"hosts/{action}", {"hosts": names})["hosts"]:
+            click.echo(arn)
+
+
+for _name, _text in _HOST_ACTIONS.items():
+    _host_command(_name, _text)
+
+
+@hosts.command("terminate")
+@click.argument("names", metavar="HOST...", nargs=-1, required=True)
+@click.option(
+    "--agent-away",
+    is_flag=True,
+    help="ECS never notices: ACTIVE, disconnected, tasks RUNNING for ever.",
+)
+@_simulator
+def terminate(simulator: Simulator, names: tuple[str, ...], *, agent_away: bool) -> None:
+    """Let machines go for good."""
+    body = {"hosts": names, "agent_connected": not agent_away}
+    for arn in simulator.post("hosts/terminate", body)["hosts"]:
+        click.echo(arn)
+
+
+# --- Daemons --------------------------------------------------------------------------------------
+
+
+@simulate.group()
+def daemons() -> None:
+    """Let tasks die, once or again and again, or fail their health check."""
+
+
+def _choose_tasks(command: Command) -> Command:
+    family = click.option("--family", metavar="NAME", help="Every live task of this family.")
+    host = click.option("--host", metavar="HOST", help="Only those on this host.")
+    tasks = click.argument("tasks", metavar="[TASK]...", nargs=-1)
+    return _simulator(tasks(family(host(command))))
+
+
+def _act_on_tasks(simulator: Simulator, what: str, body: Mapping[str, object]) -> None:
+    given = {name: value for name, value in body.items() if value not in (None, ())}
+    for arn in simulator.post(what, given)["tasks"]:
+        click.echo(arn)
+
+
+@daemons.command("kill")
+@_choose_tasks
+@click.option("--exit-code", metavar="N", type=click.IntRange(0, 255), default=1, show_default=True)
+def kill(simulator: Simulator, **given: Any) -> None:
+    """Let containers exit: of the TASKs named, or of a family, or on a host.
+
+    \b
+    Example: one fluent-bit dies
+      blox simulate daemons kill --family fluent-bit --host i-0123456789abcdef0
+    """
+    _act_on_tasks(simulator, "tasks/kill", given)
+
+
+@daemons.command("unhealthy")
+@_choose_tasks
+@click.option(
+    "--health", type=click.Choice(["UNHEALTHY", "HEALTHY"]), default="UNHEALTHY", show_default=True
+)
+def unhealthy(simulator: Simulator, **given: Any) -> None:
+    """Let health checks fail, or pass again."""
+    _act_on_tasks(simulator, "tasks/health", given)
+
+
+@daemons.command("crash-loop")
+@click.argument("target", metavar="FAMILY|HOST")
+@click.option(
+    "--after",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Seconds that each task runs.",
+)
+@click.option("--end", is_flag=True, help="No more.")
+@_simulator
+def crash_loop(simulator: Simulator, target: str, after: float, *, end: bool) -> None:
+    """Let every task of a family, or on a host, started from now on die young.
+
+    \b
+    Example:
+      blox simulate daemons crash-loop fluent-bit --after 2
+      blox simulate daemons crash-loop fluent-bit --end
+    """
+    simulator.post("crash-loop", {"target": target, "seconds": None if end else after})
+    click.echo(f"{target}: {'no more' if end else f'every new task dies after {after:g} s'}")
+
+
+@daemons.command("foreign")
+@click.argument("family")
+@click.argument("host")
+@click.option("--cluster", metavar="NAME", default="demo", show_default=True)
+@click.option("--service", metavar="NAME", default=None, help="As a task of this service.")
+@_simulator
+def foreign(simulator: Simulator, **given: Any) -> None:
+    """Let somebody else start a task of FAMILY on HOST."""
+    click.echo(simulator.post("tasks/foreign", given)["task"])
+
+
+# --- Trouble --------------------------------------------------------------------------------------
+
+
+@simulate.command()
+@click.argument("what", metavar="OPERATION|passrole:FAMILY")
+@click.option("--end", is_flag=True, help="Allow it again.")
+@_simulator
+def deny(simulator: Simulator, what: str, *, end: bool) -> None:
+    """Refuse an operation, or passing a family's roles, with AccessDeniedException."""
+    simulator.post("deny", {"what": what, "on": not end})
+    click.echo(f"{what}: {'allowed' if end else 'denied'}")
+
+
+@simulate.group()
+def faults() -> None:
+    """Lose connections, delay and refuse calls.
+
+    \b
+    Examples:
+      blox simulate faults add StartTask --outcome drop --stage after --times 1
+      blox simulate faults add 'Describe*' --outcome error --share 0.1
+      blox simulate faults add StopTask --late 2
+      blox simulate faults clear
+    """
+
+
+@faults.command("add")
+@click.argument("operation")
+@click.option(
+    "--service", type=click.Choice(["ecs", "sqs", "sts", "*"]), default="ecs", show_default=True
+)
+@click.option(
+    "--outcome",
+    default="answer",
+    show_default=True,
+    type=click.Choice(["answer", "drop", "error", "throttle", "garble", "anonymous"]),
+)
+@click.option(
+    "--stage",
+    type=click.Choice(["before", "accepted", "after"]),
+    default="before",
+    show_default=True,
+    help="Before it is executed, once it is accepted, or after.",
+)
+@click.option(
+    "--late",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="The call reaches ECS so much later.",
+)
+@click.option(
+    "--slow",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="ECS executes it so much after it accepted it.",
+)
+@click.option(
+    "--delay",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="The answer leaves so much later.",
+)
+@click.option(
+    "--status",
+    metavar="N",
+    type=click.IntRange(400, 599),
+    default=500,
+    show_default=True,
+    help="Of an error.",
+)
+@click.option("--code", default="ServerException", show_default=True, help="Of an error.")
+@click.option("--share", metavar="0..1", type=click.FloatRange(0, 1), default=1.0)
+@click.option("--times", metavar="N", type=click.IntRange(1), default=None)
+@_simulator
+def add_fault(simulator: Simulator, **given: Any) -> None:
+    """Let calls of OPERATION (a name, or a pattern with *) go wrong from now on."""
+    click.echo(simulator.post("faults", given)["fault"])
+
+
+@faults.command("list")
+@_simulator
+def list_faults(simulator: Simulator) -> None:
+    """Show the faults in force."""
+    _print(simulator.get("faults")["faults"])
+
+
+@faults.command("clear")
+@click.argument("name", required=False)
+@_simulator
+def clear_faults(simulator: Simulator, name: str | None) -> None:
+    """End one fault, or all of them."""
+    simulator.delete("faults" + (f"/{quote(name)}" if name else ""))
+    click.echo(f"{name or 'all faults'}: over")

@@ -1,0 +1,185 @@
+"""The verdicts of one environment, counted; and what its budget allows.
+
+R19: `Board.put` is the only function that changes a slot's class and the counters with it; before
+budget is spent, `recount` computes them anew from the verdicts.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from heapq import nsmallest
+
+from msgspec import Struct
+
+from blox.scheduler.model import WANTED, SlotClass, VerdictKind
+from blox.scheduler.verdicts import Cost, Verdict
+
+_IN_MOTION = (
+    SlotClass.MISSING,
+    SlotClass.STARTING,
+    SlotClass.SETTLING,
+    SlotClass.STOPPING,
+    SlotClass.IN_DOUBT,
+)
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """An environment's counters. wanted = the ten wanted classes; hosts = wanted + the others but
+    superseded records, which are not hosts."""
+
+    classes: Mapping[SlotClass, int]
+    available: int
+
+    @property
+    def wanted(self) -> int:
+        return sum(self.classes.get(c, 0) for c in SlotClass if c in WANTED)
+
+    @property
+    def hosts(self) -> int:
+        return sum(n for c, n in self.classes.items() if c is not SlotClass.SUPERSEDED)
+
+    @property
+    def unavailable(self) -> int:
+        """Wanted hosts without exactly one healthy daemon of ours, whatever the cause."""
+        return self.wanted - self.available
+
+    @property
+    def current(self) -> int:
+        return self.classes.get(SlotClass.CURRENT, 0)
+
+
+def recount(verdicts: Iterable[Verdict]) -> Tally:
+    """R19: the counters, from nothing but the verdicts."""
+    classes = dict.fromkeys(SlotClass, 0)
+    available = 0
+    for verdict in verdicts:
+        classes[verdict.slot_class] += 1
+        available += verdict.available
+    return Tally(classes=classes, available=available)
+
+
+def allowance(max_unavailable: str, wanted: int) -> int:
+    """How many wanted hosts may be unavailable at once: "3", or "10%" rounded up; at least 1."""
+    if max_unavailable.endswith("%"):
+        return max(1, math.ceil(float(max_unavailable[:-1]) * wanted / 100))
+    return max(1, int(max_unavailable))
+
+
+class Board:
+    """Verdicts by host ARN, and everything derived from them that a pass must not search for."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self.since: dict[str, float] = {}
+        """Host → since when (monotonic) its slot is in its class."""
+        self.classes: dict[SlotClass, int] = dict.fromkeys(SlotClass, 0)
+        self.available = 0
+        self.ready: tuple[dict[str, None], dict[str, None]] = ({}, {})
+        """Hosts whose verdict is START: repairs, and rollouts; in order of arrival."""
+        self.stopping: tuple[dict[str, None], dict[str, None]] = ({}, {})
+        """Hosts whose verdict names stops: repairs, and rollouts."""
+        self.candidates: dict[Cost, dict[str, None]] = {cost: {} for cost in Cost}
+        self.granted: dict[str, Cost] = {}
+        """Candidates that the budget allows to act on, until they are no candidates any more."""
+        self.unmatched_in_motion = 0
+        self.moves = 0
+        """Grows with each slot that got on: became current or running, or left doubt."""
+        self.version = 0
+        """Grows with each change that a reader could see."""
+
+    def tally(self) -> Tally:
+        return Tally(classes=dict(self.classes), available=self.available)
+
+    def put(self, host: str, verdict: Verdict, *, now: float) -> None:
+        """The slot's verdict is this from now on."""
+        old = self.verdicts.get(host)
+        if old == verdict:
+            return
+        if old is not None:
+            self._count(host, old, -1)
+        if old is None or old.slot_class is not verdict.slot_class:
+            self.since[host] = now
+            self.moves += _got_on(old, verdict)
+        self.verdicts[host] = verdict
+        self._count(host, verdict, 1)
+        if not _still_granted(verdict):
+            self.granted.pop(host, None)
+        self.version += 1
+
+    def drop(self, host: str) -> None:
+        """The host is gone."""
+        old = self.verdicts.pop(host, None)
+        if old is not None:
+            self._count(host, old, -1)
+            self.since.pop(host, None)
+            self.granted.pop(host, None)
+            self.version += 1
+
+    def _count(self, host: str, verdict: Verdict, by: int) -> None:
+        self.classes[verdict.slot_class] += by
+        self.available += by * verdict.available
+        self.unmatched_in_motion += by * _unmatched_in_motion(verdict)
+        lists = [self.candidates[verdict.candidate]]
+        if verdict.kind is VerdictKind.START:
+            lists.append(self.ready[verdict.rollout])
+        if verdict.stops:
+            lists.append(self.stopping[verdict.rollout])
+        for entries in lists:
+            if by > 0:
+                entries[host] = None
+            else:
+                entries.pop(host, None)
+
+    def spend(self, max_unavailable: str) -> list[str]:
+        """Grant what the budget allows now, broken first; returns the hosts newly granted. The
+        caller judges them again at once, so that they count as unavailable from here.
+
+        Free candidates need no budget. Failing daemons of the target are replaced while fewer hosts
+        than the allowance are in motion, so that they neither wait for each other nor go all at
+        once. Healthy ones of an older revision go only while the unavailable, whatever the cause,
+        leave room. Hosts that stopped matching go within the same allowance.
+        """
+        tally = recount(self.verdicts.values())
+        limit = allowance(max_unavailable, tally.wanted)
+        in_motion = sum(tally.classes[slot_class] for slot_class in _IN_MOTION)
+        in_motion += sum(cost is Cost.REPAIR for cost in self.granted.values())
+        free = self._grant(Cost.FREE, len(self.verdicts))
+        repair = self._grant(Cost.REPAIR, limit - in_motion)
+        rollout = self._grant(Cost.ROLLOUT, limit - tally.unavailable)
+        leaving = self.unmatched_in_motion
+        limit = allowance(
+            max_unavailable, tally.wanted + leaving + len(self.candidates[Cost.UNMATCHED])
+        )
+        busy = leaving + tally.unavailable + len(rollout)
+        return [*free, *repair, *rollout, *self._grant(Cost.UNMATCHED, limit - busy)]
+
+    def _grant(self, cost: Cost, room: int) -> list[str]:
+        """The first `room` candidates of this cost in host order that have no grant yet."""
+        if room <= 0:
+            return []
+        fresh = (host for host in self.candidates[cost] if host not in self.granted)
+        chosen = nsmallest(room, fresh)
+        for host in chosen:
+            self.granted[host] = cost
+        return chosen
+
+
+def _got_on(old: Verdict | None, new: Verdict) -> bool:
+    """Whether a slot's change of class is progress of a deployment."""
+    before = None if old is None else old.slot_class
+    return (
+        new.slot_class is SlotClass.CURRENT
+        or before is SlotClass.IN_DOUBT
+        or (before is SlotClass.STARTING and new.slot_class is SlotClass.SETTLING)
+    )
+
+
+def _still_granted(verdict: Verdict) -> bool:
+    """A grant lasts while its slot is a candidate or its stop is being carried out."""
+    return verdict.candidate is not Cost.NONE or bool(verdict.stops)
+
+
+def _unmatched_in_motion(verdict: Verdict) -> bool:
+    return verdict.slot_class is SlotClass.UNMATCHED and verdict.kind in (
+        VerdictKind.STOP,
+        VerdictKind.WAIT,
+    )

@@ -1,0 +1,116 @@
+"""Why a slot is as it is: one table for the planner, the API, the CLI, metrics and documentation.
+
+A reason's code is stable; its sentence is for people and may name what the verdict's details hold.
+`who` says who acts next: blox, ECS, or you.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from msgspec import Struct
+
+Actor = Literal["blox", "ECS", "you"]
+
+
+class Reason(Struct, frozen=True):
+    code: str
+    sentence: str
+    """May hold {names} that the verdict's details fill."""
+    who: Actor
+    next_step: str
+
+
+def _table(*reasons: Reason) -> Mapping[str, Reason]:
+    return {reason.code: reason for reason in reasons}
+
+
+REASONS: Final = _table(
+    Reason("current", "one daemon, target revision, healthy", "blox", "nothing to do"),
+    Reason("settling", "RUNNING, not yet healthy for long enough", "blox", "looks again shortly"),
+    Reason("starting", "the task was started and is {status}", "ECS", "waits for RUNNING"),
+    Reason("calling", "a start call is on its way", "blox", "waits for ECS's answer"),
+    Reason(
+        "in-doubt",
+        "a start call got no clear answer ({cause}); it may have happened",
+        "blox",
+        "looks for the task; starts again once it certainly does not exist",
+    ),
+    Reason("identifying", "a task that may be ours is being identified", "blox", "describes it"),
+    Reason("start", "none here", "blox", "starts one as soon as the pacing allows"),
+    Reason("outdated", "runs an older revision", "blox", "replaces it when its turn comes"),
+    Reason(
+        "outdated-kept",
+        "runs an older revision; the newest deployment is {status}",
+        "you",
+        "deploy again to go on",
+    ),
+    Reason(
+        "outdated-unstartable",
+        "runs an older revision; the target cannot start here now: {cause}",
+        "you",
+        "mend what the cause names",
+    ),
+    Reason(
+        "replace-outdated", "older revision, within the budget", "blox", "stops it, then starts"
+    ),
+    Reason("replace-unhealthy", "UNHEALTHY twice, 10 s apart", "blox", "replaces it"),
+    Reason("replace-slow", "not healthy within its deadline", "blox", "replaces it"),
+    Reason("replace-pending", "not RUNNING within its deadline", "blox", "replaces it"),
+    Reason("failing-waits", "failing; replaced when back-off and budget allow", "blox", "waits"),
+    Reason("stopping", "its stop is under way", "ECS", "waits for STOPPED"),
+    Reason(
+        "stuck", "STOPPING for far longer than its stop timeout", "you", "look at the host's agent"
+    ),
+    Reason("surplus", "{count} daemons here; one is kept", "blox", "stops the others"),
+    Reason(
+        "surplus-waits",
+        "{count} daemons here; none is stopped until one is surely RUNNING",
+        "blox",
+        "looks again",
+    ),
+    Reason(
+        "backoff", "died young {streak} times, last: {cause}", "blox", "starts again at {retry}"
+    ),
+    Reason(
+        "no-room", "{resource}: {asked} asked, {free} free", "you", "make room or shrink the task"
+    ),
+    Reason("refused", "ECS refused this host: {cause}", "you", "mend what the cause names"),
+    Reason("agent-busy", "ECS found the agent disconnected", "ECS", "tries again shortly"),
+    Reason(
+        "condition",
+        "ECS refuses this environment: {cause}",
+        "you",
+        "mend what the cause names; probed once a minute",
+    ),
+    Reason("occupied", "{holder} runs this daemon here already", "you", "stop it, or leave it"),
+    Reason("unmatched", "the selector does not match this host", "blox", "nothing runs here"),
+    Reason("unmatched-stop", "the selector does not match this host", "blox", "stops the daemon"),
+    Reason(
+        "ineligible", "{cause}", "you", "use a definition that can run here, or exclude the host"
+    ),
+    Reason(
+        "draining-waits", "draining; other tasks still run here", "ECS", "the daemon leaves last"
+    ),
+    Reason("draining-stop", "draining; {cause}", "blox", "stops the daemon"),
+    Reason("draining", "draining; nothing of ours left", "ECS", "nothing to do"),
+    Reason("disconnected", "the agent is disconnected", "ECS", "waits for the agent"),
+    Reason("away", "the agent has been gone for longer than the grace", "you", "look at the host"),
+    Reason("lost", "the agent has been gone for 15 minutes", "you", "terminate or mend the host"),
+    Reason("not-ready", "the host is {status}", "ECS", "waits for ACTIVE"),
+    Reason("superseded", "an older record of the same machine", "you", "deregister it"),
+    Reason("superseded-stop", "an older record of the same machine", "blox", "stops the daemon"),
+    Reason("unprimed", "the cluster has not been read completely yet", "blox", "reads it"),
+    Reason("cluster-inactive", "the cluster is not ACTIVE", "you", "create it again, or delete"),
+    Reason("not-deployed", "no deployment yet", "you", "create a deployment"),
+    Reason("not-served", "the environment belongs to {domain}", "you", "run a scheduler there"),
+)
+
+
+def sentence(code: str, details: Mapping[str, str]) -> str:
+    """The reason in words, its {names} filled from `details` ("?" where one is missing)."""
+    return REASONS[code].sentence.format_map(_Filled(details))
+
+
+class _Filled(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return "?"

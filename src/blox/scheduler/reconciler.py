@@ -1,0 +1,334 @@
+"""Passes: from "look at these slots" to verdicts, grants and deployments that move on.
+
+Level-triggered. Whatever may matter (a host, a task, an environment, a timer, an answer) only marks
+slots to look at and queues their environment. The key queue never hands out an environment that is
+being worked on, so passes of one environment cannot overlap; those of others run in between.
+
+A pass costs what was touched: one event is one slot's work, whatever the size of the cluster.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from blox.base.errors import BloxError, Conflict, Unavailable
+from blox.base.keyqueue import KeyQueue
+from blox.base.tasks import TaskSet
+from blox.ecs.model import ACTIVE
+from blox.scheduler.deployments import (
+    Happening,
+    advance,
+    causes_of,
+    next_happening,
+    tick,
+)
+from blox.scheduler.doubts import Doubts
+from blox.scheduler.model import Deployment, DeploymentStatus, SlotClass
+from blox.scheduler.state import State
+from blox.scheduler.tracked import Tracked
+from blox.scheduler.verdicts import Context, Cost
+from blox.scheduler.view import Touched
+
+_log = structlog.get_logger("blox.reconciler")
+
+HOSTS_BETWEEN_YIELDS = 200
+"""A pass over a whole large cluster lets other work in after so many slots."""
+DEFINITION_TRUSTED = 60.0
+"""Seconds for which a definition seen ACTIVE is taken to be so still."""
+STORE_RETRY = 1.0
+PASSES_AT_ONCE = 4
+"""Of different environments: one that waits for the store does not hold up the others."""
+
+
+class Reconciler:
+    """Runs the passes of every environment of one domain."""
+
+    def __init__(
+        self,
+        state: State,
+        doubts: Doubts,
+        *,
+        wake_executor: Callable[[], None],
+        excused: Callable[[], bool],
+    ) -> None:
+        """`excused()`: the domain is throttled or starts nothing, so that deployments' deadlines
+        stand still."""
+        self._state = state
+        self._doubts = doubts
+        self._wake_executor = wake_executor
+        self._excused = excused
+        self._queue: KeyQueue[str] = KeyQueue(state.clock.monotonic)
+        self._tasks = TaskSet("reconciler")
+        self._definition_reads: dict[str, None] = {}
+        self.passes = 0
+        self.observe_pass: Callable[[float], None] = lambda _: None
+        """Told the seconds that each pass took, for metrics."""
+        self.changed: Callable[[str], None] = lambda _: None
+        """Told the environment after each pass that changed a verdict."""
+
+    # --- What wakes a pass ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._state.view.subscribe(self.touched)
+        for number in range(PASSES_AT_ONCE):
+            self._tasks.start(self._run(), name=f"passes {number}", eternal=True)
+        for environment in self._state.repository.environments():
+            self.track(environment.id)
+
+    async def watch(self) -> None:
+        """Raises when a background task fails, which is a defect."""
+        await self._tasks.watch()
+
+    async def close(self) -> None:
+        self._queue.close()
+        await self._tasks.close()
+
+    def track(self, environment_id: str) -> None:
+        """Begin, or go on, to keep this environment; its whole cluster is looked at."""
+        environment = self._state.repository.environment(environment_id)
+        if environment is None or environment.deleted_at is not None:
+            self.untrack(environment_id)
+            return
+        tracked = self._state.tracked.get(environment_id)
+        if tracked is None:
+            tracked = Tracked(
+                environment_id, environment.cluster_arn, now=self._state.clock.monotonic()
+            )
+            self._state.tracked[environment_id] = tracked
+        tracked.all_dirty = True
+        self._queue.add(environment_id)
+
+    def untrack(self, environment_id: str) -> None:
+        """The environment was deleted: nothing is decided for it any more."""
+        self._state.tracked.pop(environment_id, None)
+
+    def touch(self, environment_id: str) -> None:
+        """Something about this environment may have changed: its marked slots are looked at."""
+        if environment_id in self._state.tracked:
+            self._queue.add(environment_id)
+
+    def touched(self, change: Touched) -> None:
+        """The view changed. Called by the view, synchronously."""
+        if change.cluster:
+            self._doubts.cluster_changed(change.cluster_arn)
+        for arn in change.tasks:
+            task = self._state.view.task(arn)
+            if task is not None:
+                self._doubts.seen(task)
+        for tracked in self._state.tracked.values():
+            if tracked.cluster_arn != change.cluster_arn:
+                continue
+            if change.cluster:
+                tracked.all_dirty = True
+            for host in sorted(change.hosts):
+                tracked.touch(host)
+            self._queue.add(tracked.id)
+
+    # --- A pass -----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            environment_id = await self._queue.get()
+            try:
+                began = self._state.clock.monotonic()
+                await self._pass(environment_id)
+                self.passes += 1
+                self.observe_pass(self._state.clock.monotonic() - began)
+            except BloxError as error:
+                # One environment's trouble is its own: it is tried again, the others go on.
+                _log.warning("pass failed", environment=environment_id, problem=error.message)
+                when = self._state.clock.monotonic() + STORE_RETRY
+                self._queue.add_at(environment_id, when)
+            finally:
+                self._queue.done(environment_id)
+
+    async def _pass(self, environment_id: str) -> None:
+        tracked = self._state.tracked.get(environment_id)
+        environment = self._state.repository.environment(environment_id)
+        if tracked is None or environment is None or environment.deleted_at is not None:
+            self.untrack(environment_id)
+            return
+        version = tracked.board.version
+        tracked.account(self._state.clock.monotonic())
+        context = self._state.context(tracked, environment)
+        judged = await self._judge_touched(tracked, context)
+        context = self._state.context(tracked, environment)
+        self._spend(tracked, context)
+        await self._move_deployment(tracked, context)
+        self._identify(tracked, context, judged)
+        self._set_timer(tracked)
+        if tracked.board.version != version:
+            self.changed(environment_id)
+        self._wake_executor()
+
+    async def _judge_touched(self, tracked: Tracked, context: Context) -> list[str]:
+        """Judge what was marked; returns the hosts judged."""
+        now = context.now.mono
+        whole, tracked.all_dirty = tracked.all_dirty, False
+        hosts = tracked.dirty
+        tracked.dirty = {}
+        for host in tracked.due(now):
+            hosts[host] = None
+        if whole:
+            listed = {seen.host.arn: None for seen in self._state.view.hosts(tracked.cluster_arn)}
+            gone = [host for host in tracked.board.verdicts if host not in listed]
+            hosts = {**dict.fromkeys(gone), **hosts, **listed}
+        for count, host in enumerate(hosts, start=1):
+            self._state.judge(tracked, context, host)
+            if count % HOSTS_BETWEEN_YIELDS == 0:
+                self._wake_executor()
+                await asyncio.sleep(0)
+        return list(hosts)
+
+    def _spend(self, tracked: Tracked, context: Context) -> None:
+        """Let the budget grant what it can, at most once in a quarter of a second."""
+        board = tracked.board
+        if not any(board.candidates[cost] for cost in Cost if cost is not Cost.NONE):
+            return
+        due = tracked.spent_at + context.settings.recount_interval
+        if context.now.mono < due:
+            self._queue.add_at(tracked.id, due)
+            return
+        if not self._definition_known(tracked, context):
+            return
+        tracked.spent_at = context.now.mono
+        for host in board.spend(context.environment.policy.max_unavailable):
+            self._state.judge(tracked, context, host)
+
+    def _definition_known(self, tracked: Tracked, context: Context) -> bool:
+        """Whether the target's definition was seen ACTIVE lately: replacing by one that cannot
+        start would leave the host without a daemon. Asks if it was not."""
+        checked = tracked.definition_checked
+        if checked is not None and context.now.mono < checked + DEFINITION_TRUSTED:
+            return True
+        if not tracked.definition_asked and context.target is not None:
+            tracked.definition_asked = True
+            self._tasks.start(
+                self._check_definition(tracked, context.target.definition_arn),
+                name=f"definition of {tracked.id}",
+            )
+        return False
+
+    async def _check_definition(self, tracked: Tracked, definition_arn: str) -> None:
+        try:
+            read = await self._state.reads.describe_task_definition(definition_arn)
+            status = read.items[0].status if read.items else ""
+            tracked.definition_active = status == ACTIVE
+            tracked.definition_checked = self._state.clock.monotonic()
+            tracked.all_dirty = True
+        except BloxError as error:
+            _log.warning("cannot ask about a task definition", problem=error.message)
+            await asyncio.sleep(STORE_RETRY)
+        finally:
+            tracked.definition_asked = False
+            self._queue.add(tracked.id)
+
+    def _identify(self, tracked: Tracked, context: Context, hosts: list[str]) -> None:
+        """Have tasks described whose marker is not known yet."""
+        wanted = [
+            task.arn
+            for host in hosts
+            if (verdict := tracked.board.verdicts.get(host)) and verdict.reason == "identifying"
+            for task in self._state.view.tasks_on(host)
+            if task.live and task.intent is None and task.started_by in context.environment.deployed
+        ]
+        if wanted:
+            self._doubts.describe_soon(tracked.cluster_arn, wanted)
+
+    # --- Deployments ------------------------------------------------------------------------------
+
+    async def _move_deployment(self, tracked: Tracked, context: Context) -> None:
+        """Let the deployment take what steps it can. A step is durable before it counts."""
+        deployment, board = context.deployment, tracked.board
+        now = context.now.mono
+        excused = self._excused_now(tracked)
+        tracked.progress = tick(
+            tracked.progress, moves=board.moves, excused=tracked.excused or excused, now=now
+        )
+        tracked.excused = excused
+        if deployment is None or not context.primed:
+            return
+        changed = deployment
+        deadline = context.environment.policy.progress_deadline
+        while True:
+            happening = next_happening(
+                changed,
+                board.tally(),
+                tracked.progress,
+                deadline=deadline,
+                hopeless=self._hopeless(tracked),
+            )
+            if happening is None:
+                break
+            changed = self._stepped(tracked, changed, happening)
+        if changed is not deployment:
+            await self._save(tracked, changed)
+        if changed.status is DeploymentStatus.RUNNING and not excused:
+            self._queue.add_at(tracked.id, now + max(0.05, deadline - tracked.progress.used + 0.05))
+
+    def _stepped(
+        self, tracked: Tracked, deployment: Deployment, happening: Happening
+    ) -> Deployment:
+        ecs_now = self._state.reads.now()
+        if happening is Happening.PRIMED:
+            tracked.progress = tick(
+                tracked.progress, moves=-1, excused=True, now=self._state.clock.monotonic()
+            )
+            return advance(
+                deployment,
+                happening,
+                ecs_now=ecs_now,
+                reused=tracked.board.classes[SlotClass.CURRENT],
+            )
+        if happening is Happening.DEADLINE:
+            causes = causes_of(tracked.board.verdicts)
+            return advance(deployment, happening, ecs_now=ecs_now, causes=causes)
+        return advance(deployment, happening, ecs_now=ecs_now)
+
+    async def _save(self, tracked: Tracked, deployment: Deployment) -> None:
+        try:
+            await self._state.repository.save_deployment(deployment)
+        except Conflict:
+            # A newer deployment came in between; the next pass sees it.
+            self._queue.add(tracked.id)
+            return
+        except Unavailable:
+            self._queue.add_at(tracked.id, self._state.clock.monotonic() + STORE_RETRY)
+            return
+        _log.info(
+            "deployment",
+            environment=tracked.id,
+            deployment=deployment.id,
+            status=deployment.status.value,
+            causes=[f"{cause.count} hosts: {cause.sentence}" for cause in deployment.causes],
+        )
+        tracked.all_dirty = True
+        self._queue.add(tracked.id)
+        self.changed(tracked.id)
+
+    def _excused_now(self, tracked: Tracked) -> bool:
+        """Whether lack of progress is not the deployment's fault at the moment."""
+        cluster = self._state.view.cluster(tracked.cluster_arn)
+        breaker = self._state.breakers.get(tracked.cluster_arn)
+        return (
+            tracked.board.classes[SlotClass.IN_DOUBT] > 0
+            or (breaker is not None and breaker.open)
+            or cluster is None
+            or cluster.read_error is not None
+            or self._excused()
+        )
+
+    @staticmethod
+    def _hopeless(tracked: Tracked) -> bool:
+        """A host was in doubt three times running."""
+        return tracked.board.classes[SlotClass.IN_DOUBT] > 0 and any(
+            notes.doubts >= 3 for notes in tracked.notes.values()
+        )
+
+    # --- Timers -----------------------------------------------------------------------------------
+
+    def _set_timer(self, tracked: Tracked) -> None:
+        when = tracked.next_look()
+        if when is not None:
+            self._queue.add_at(tracked.id, when)

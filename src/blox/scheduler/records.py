@@ -1,0 +1,162 @@
+"""What the scheduler's repository knows in memory: the stored records and their revisions.
+
+Indexed for the questions that passes ask. Nothing here awaits; the repository puts in what the
+store has said, in the order of revisions.
+"""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from blox.scheduler.model import Deployment, Environment, Intent
+from blox.store import codec, keys
+from blox.store.port import ABSENT
+
+
+class Name(Struct, frozen=True):
+    """Under a cluster and a name: the live environment that has it."""
+
+    environment_id: str
+
+
+class Clean(Struct, frozen=True):
+    """The last owner left with nothing open."""
+
+
+KINDS: Final = (
+    (keys.ENVIRONMENTS, "environment", Environment),
+    (keys.DEPLOYMENTS, "deployment", Deployment),
+    (keys.INTENTS, "intent", Intent),
+    (keys.NAMES, "name", Name),
+    (keys.CLEAN, "clean", Clean),
+)
+_NAME_OF_TYPE: Final[dict[type, str]] = {type_: kind for _, kind, type_ in KINDS}
+
+
+def encode(value: Struct) -> bytes:
+    """A record's bytes."""
+    return codec.encode(_NAME_OF_TYPE[type(value)], value)
+
+
+def decode(key: str, data: bytes) -> Struct | None:
+    """The record under `key`; None under a key that this version does not know.
+
+    Raises StoreRefused for a record that it cannot read.
+    """
+    for prefix, kind, type_ in KINDS:
+        if key.startswith(prefix):
+            value: Struct = codec.decode(type_, data, kind=kind)
+            return value
+    return None
+
+
+class _Held(NamedTuple):
+    value: Struct
+    revision: int
+
+
+class Records:
+    """Every record under its key, and indexes over them."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Held] = {}
+        self._environments: dict[str, Environment] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        """(cluster ARN, name) → id, of live environments."""
+        self._deployments: dict[str, dict[int, Deployment]] = {}
+        """Environment id → sequence → deployment."""
+        self._by_id: dict[str, Deployment] = {}
+        self._intents: dict[str, Intent] = {}
+        self._live: tuple[Environment, ...] | None = None
+        self._listed_intents: tuple[Intent, ...] | None = None
+
+    # --- Putting in -------------------------------------------------------------------------------
+
+    def revision(self, key: str) -> int:
+        """The revision of the record under `key`, ABSENT if none is known."""
+        held = self._held.get(key)
+        return ABSENT if held is None else held.revision
+
+    def place(self, key: str, value: Struct, revision: int) -> None:
+        """The store has this under `key` as of `revision`. Older news is ignored."""
+        if revision <= self.revision(key):
+            return
+        if not isinstance(value, Intent):  # Which only change in place, and keep their order.
+            self.remove(key)
+        self._held[key] = _Held(value, revision)
+        if isinstance(value, Environment):
+            self._environments[value.id] = value
+            self._live = None
+            if value.deleted_at is None:
+                self._names[value.cluster_arn, value.name] = value.id
+        elif isinstance(value, Deployment):
+            self._deployments.setdefault(value.environment_id, {})[value.sequence] = value
+            self._by_id[value.id] = value
+        elif isinstance(value, Intent):
+            self._intents[value.id] = value
+            self._listed_intents = None
+
+    def remove(self, key: str) -> None:
+        """The store has nothing under `key`. No error if that is known."""
+        held = self._held.pop(key, None)
+        value = None if held is None else held.value
+        if isinstance(value, Environment):
+            del self._environments[value.id]
+            self._live = None
+            if self._names.get((value.cluster_arn, value.name)) == value.id:
+                del self._names[value.cluster_arn, value.name]
+        elif isinstance(value, Deployment):
+            siblings = self._deployments[value.environment_id]
+            del siblings[value.sequence], self._by_id[value.id]
+            if not siblings:
+                del self._deployments[value.environment_id]
+        elif isinstance(value, Intent):
+            del self._intents[value.id]
+            self._listed_intents = None
+
+    # --- Asking -----------------------------------------------------------------------------------
+
+    def environment(self, environment_id: str) -> Environment | None:
+        """Live or tombstone."""
+        return self._environments.get(environment_id)
+
+    def live(self) -> tuple[Environment, ...]:
+        """By cluster, then name."""
+        if self._live is None:
+            self._live = _sorted(e for e in self._environments.values() if e.deleted_at is None)
+        return self._live
+
+    def tombstones(self) -> tuple[Environment, ...]:
+        """By cluster, then name."""
+        return _sorted(e for e in self._environments.values() if e.deleted_at is not None)
+
+    def find(self, cluster_arn: str, name: str) -> Environment | None:
+        """The live environment of this name."""
+        found = self._names.get((cluster_arn, name))
+        return None if found is None else self._environments[found]
+
+    def deployment(self, deployment_id: str) -> Deployment | None:
+        return self._by_id.get(deployment_id)
+
+    def deployments(self, environment_id: str) -> tuple[Deployment, ...]:
+        """Newest first."""
+        siblings = self._deployments.get(environment_id, {})
+        return tuple(siblings[sequence] for sequence in sorted(siblings, reverse=True))
+
+    def newest_deployment(self, environment_id: str) -> Deployment | None:
+        siblings = self._deployments.get(environment_id)
+        return siblings[max(siblings)] if siblings else None
+
+    def intent(self, intent_id: str) -> Intent | None:
+        return self._intents.get(intent_id)
+
+    def intents(self) -> tuple[Intent, ...]:
+        """In the order in which they became known."""
+        if self._listed_intents is None:
+            self._listed_intents = tuple(self._intents.values())
+        return self._listed_intents
+
+
+def _sorted(environments: Iterable[Environment]) -> tuple[Environment, ...]:
+    return tuple(sorted(environments, key=lambda e: (e.cluster_arn, e.name, e.id)))

@@ -1,0 +1,148 @@
+"""The scheduler put together: memory, passes, doubts and, unless it only observes, the executor."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from msgspec import Struct
+
+from blox.base.ambient import Clock, Entropy
+from blox.base.ids import Domain
+from blox.ecs.port import EcsActs, EcsReads
+from blox.scheduler.doubts import Doubts
+from blox.scheduler.executor import CallWatcher, Executor, Tokens
+from blox.scheduler.reconciler import Reconciler
+from blox.scheduler.repository import Repository
+from blox.scheduler.starts import Starts
+from blox.scheduler.state import State
+from blox.scheduler.stops import Stops
+from blox.scheduler.view import ClusterView
+from blox.settings import Settings
+
+_log = structlog.get_logger("blox.scheduler")
+
+LAST_ANSWERS = 8.0
+"""Seconds that a stopping scheduler waits for answers; what is still open then stays an intent."""
+
+
+class Hands(Struct, frozen=True, kw_only=True):
+    """What it takes to act. A scheduler without them observes."""
+
+    acts: EcsActs
+    tokens: Tokens
+    owned: Callable[[], str | None]
+    """None while this process owns the domain, else why not."""
+    watcher: CallWatcher | None = None
+
+
+class Scheduler:
+    """Keeps the environments of one domain."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        view: ClusterView,
+        reads: EcsReads,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        settings: Settings,
+        hands: Hands | None,
+        excused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`hands`: None constructs nothing that acts. `excused()`: the domain is throttled."""
+        self.state = State(repository, view, reads, clock=clock, settings=settings)
+        self.starts = Starts(self.state, entropy, wake_at=self._wake_at)
+        self.stops = Stops(self.state, wake_at=self._wake_at)
+        self.doubts = Doubts(self.state, touched=self._touch)
+        self.executor: Executor | None = None
+        if hands is not None:
+            self.executor = Executor(
+                hands.acts,
+                self.state,
+                self.starts,
+                self.stops,
+                tokens=hands.tokens,
+                owned=hands.owned,
+                touched=self._touch,
+                in_doubt=self.doubts.began,
+                watcher=hands.watcher,
+            )
+        self.reconciler = Reconciler(
+            self.state,
+            self.doubts,
+            wake_executor=self._wake,
+            excused=lambda: excused() or bool(self.starts.held),
+        )
+
+    @property
+    def observing(self) -> bool:
+        return self.executor is None
+
+    async def start(self) -> None:
+        """Load what is stored and begin. Waits for nothing but the store."""
+        state = self.state
+        clean = await state.repository.take_clean()
+        now = state.clock.monotonic()
+        known = state.repository.environments()
+        if known and not clean:
+            assumptions = state.settings.assumptions
+            state.surplus_from = now + assumptions.request_life + assumptions.acceptance_lag
+        for intent in state.repository.intents():
+            state.book.restore(intent, acquired_at=now)
+        self.reconciler.start()
+        self.doubts.start()
+        if self.executor is not None:
+            self.executor.start()
+        for environment in (*known, *state.repository.tombstones()):
+            if state.served(environment):
+                await state.view.follow(environment.cluster_arn)
+
+    def serve(self, domain: Domain) -> None:
+        """The account and region that we act in are known now; others' environments are left."""
+        self.state.domain = domain
+        for environment in self.state.repository.environments():
+            self.reconciler.track(environment.id)
+
+    def allow_starts(self, *, window: float) -> None:
+        """The fence is known to hold, or not to: starts may begin. `window`: W from now on."""
+        self.state.book.window = window
+        self.starts.allowed = True
+        self._wake()
+        for tracked in self.state.tracked.values():
+            self.reconciler.touch(tracked.id)
+
+    async def watch(self) -> None:
+        """Raises when a background task fails, which is a defect."""
+        watches = [self.reconciler.watch(), self.doubts.watch()]
+        if self.executor is not None:
+            watches.append(self.executor.watch())
+        await asyncio.gather(*watches)
+
+    async def stop(self) -> None:
+        """Take no more work, await what answers are due, and say in the store that nothing is open
+        if that is so."""
+        answered = True
+        if self.executor is not None:
+            answered = await self.executor.close(patience=LAST_ANSWERS)
+        await self.reconciler.close()
+        await self.doubts.close()
+        if answered and not self.state.book.unsettled() and not self.state.stops.doubted:
+            await self.state.repository.mark_clean()
+        else:
+            _log.warning(
+                "stopped with calls in doubt",
+                intents=len(self.state.book.unsettled()),
+                meaning="their hosts wait until the doubt has ended",
+            )
+
+    def _touch(self, environment_id: str) -> None:
+        self.reconciler.touch(environment_id)
+
+    def _wake(self) -> None:
+        if self.executor is not None:
+            self.executor.wake()
+
+    def _wake_at(self, when: float) -> None:
+        delay = max(0.0, when - self.state.clock.monotonic())
+        asyncio.get_running_loop().call_later(delay, self._wake)

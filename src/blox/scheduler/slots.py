@@ -1,0 +1,209 @@
+"""From the view to the facts on one slot, and what is remembered of it from pass to pass."""
+
+from collections.abc import Callable, Mapping, Set
+
+from msgspec.structs import replace
+
+from blox.base.ambient import Now
+from blox.ecs.model import STOPPED, Host, Task
+from blox.ecs.selector import Selector, parse
+from blox.scheduler.daemons import AFTER_RUNNING, Ownership, occupies, ownership
+from blox.scheduler.eligibility import (
+    HostCondition,
+    Ineligible,
+    Lack,
+    Need,
+    condition,
+    ineligible,
+    lacks,
+    need_of,
+)
+from blox.scheduler.intents import IntentBook
+from blox.scheduler.model import Environment, Revision, SlotClass
+from blox.scheduler.verdicts import Notes, SlotFacts, Verdict
+from blox.scheduler.view import ClusterView, HostSeen
+from blox.settings import SchedulerSettings
+
+NamesHolder = Callable[[Task], str]
+"""Says in words who a task that is not ours belongs to."""
+
+
+class Target:
+    """A revision prepared for judging many hosts: compiled selector, need, and what was found."""
+
+    def __init__(self, revision: Revision) -> None:
+        self.revision = revision
+        self.selector: Selector = parse(revision.selector)
+        self.need: Need = need_of(revision.definition, revision.task)
+        self._matches: dict[str, tuple[Host, bool, Ineligible | None]] = {}
+
+    def fits(self, host: Host) -> tuple[bool, Ineligible | None]:
+        """Whether the selector matches, and what makes the host ineligible. Remembered for as long
+        as the host's record stays the same object."""
+        known = self._matches.get(host.arn)
+        if known is not None and known[0] is host:
+            return known[1], known[2]
+        found = self.selector.matches(host), ineligible(self.revision.definition, host)
+        self._matches[host.arn] = (host, *found)
+        return found
+
+    def forget(self, host_arn: str) -> None:
+        self._matches.pop(host_arn, None)
+
+
+class StopsKnown:
+    """Our StopTask calls: in flight, and without an answer."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, None] = {}
+        self.doubted: dict[str, float] = {}
+        """Task → until when (monotonic) a lost StopTask may still land."""
+
+    def doubted_among(self, tasks: tuple[Task, ...], now: float) -> frozenset[str]:
+        return frozenset(t.arn for t in tasks if self.doubted.get(t.arn, 0.0) > now)
+
+    def prune(self, now: float) -> None:
+        for arn in [arn for arn, until in self.doubted.items() if until <= now]:
+            del self.doubted[arn]
+
+
+def gather(
+    seen: HostSeen,
+    environment: Environment,
+    target: Target,
+    *,
+    view: ClusterView,
+    book: IntentBook,
+    stops: StopsKnown,
+    notes: Notes,
+    needs: Mapping[str, Need],
+    names: NamesHolder,
+    now: Now,
+    settings: SchedulerSettings,
+) -> SlotFacts:
+    """Everything that the verdict on this slot depends on. `needs`: digest → need, for what a
+    running daemon of an older revision would free."""
+    host = seen.host
+    tasks = view.tasks_on(host.arn)
+    live: list[Task] = []
+    stopped: list[Task] = []
+    unidentified: set[str] = set()
+    others: list[Task] = []
+    digest = target.revision.digest
+    for task in tasks:
+        owner = ownership(task, environment)
+        if owner is Ownership.FOREIGN:
+            if task.live:
+                others.append(task)
+        elif task.live:
+            live.append(task)
+            if owner is Ownership.MAYBE:
+                unidentified.add(task.arn)
+        elif environment.deployed[task.started_by] == digest:
+            stopped.append(task)
+    matches, unable = target.fits(host)
+    state = condition(
+        seen,
+        now_mono=now.mono,
+        away_after=settings.away_after,
+        lost_after=settings.lost_after,
+    )
+    family = target.revision.definition.family
+    occupant = next((task for task in others if occupies(task, environment, family)), None)
+    draining = state is HostCondition.DRAINING
+    return SlotFacts(
+        host=host,
+        condition=state,
+        condition_since=seen.draining_since if draining else seen.disconnected_since,
+        matches=matches,
+        ineligible=unable,
+        lack=_lack(host, environment, target, live, needs),
+        live=tuple(live),
+        unidentified=frozenset(unidentified),
+        stopped=tuple(stopped),
+        occupant="" if occupant is None else names(occupant),
+        drain_holders=_holders(others, view) if draining else 0,
+        others_stopping=any(_stopping(task) for task in others),
+        attempt=book.in_slot((environment.id, host.arn)),
+        asked=frozenset(task.arn for task in live if task.arn in stops.asked),
+        doubted_stops=stops.doubted_among(tuple(live), now.mono) if stops.doubted else _NOTHING,
+        notes=notes,
+    )
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _lack(
+    host: Host,
+    environment: Environment,
+    target: Target,
+    live: list[Task],
+    needs: Mapping[str, Need],
+) -> Lack | None:
+    """What the target would miss here after our own daemon, if one runs, has gone."""
+    if host.remaining is None:
+        return None
+    released = needs.get(environment.deployed[live[0].started_by]) if len(live) == 1 else None
+    return lacks(target.need, host.remaining, released)
+
+
+def _holders(others: list[Task], view: ClusterView) -> int:
+    """R17: live tasks that a drain waits for: not daemons of any environment of blox, nor of DAEMON
+    services, which wait for us in turn."""
+    return sum(
+        not task.group.startswith("blox:")
+        and not view.is_daemon_service(task.cluster_arn, task.group)
+        for task in others
+    )
+
+
+def _stopping(task: Task) -> bool:
+    return task.desired_status == STOPPED or task.last_status in AFTER_RUNNING
+
+
+def remember(notes: Notes, facts: SlotFacts, *, now: float) -> Notes:
+    """The notes before judging: how long the daemon has been getting ready or going away."""
+    getting_ready = any(
+        t.wanted_by_ecs and t.last_status in _GETTING_READY for t in facts.live
+    ) and not any(t.last_status == "RUNNING" and t.wanted_by_ecs for t in facts.live)
+    held = facts.others_stopping or not facts.host.agent_connected
+    pending, held_since = notes.pending_since, notes.held_since
+    if not getting_ready:
+        pending, held_since = None, None
+    else:
+        if pending is None:
+            pending, held_since = now, None
+        if held_since is not None:
+            pending, held_since = pending + (now - held_since), None
+        if held:
+            held_since = now
+    going = bool(facts.live) and all(_stopping(t) or t.arn in facts.asked for t in facts.live)
+    stopping = (
+        (notes.stopping_since if notes.stopping_since is not None else now) if going else None
+    )
+    refusal = None if facts.live else notes.refusal
+    if (pending, held_since, stopping, refusal) == (
+        notes.pending_since,
+        notes.held_since,
+        notes.stopping_since,
+        notes.refusal,
+    ):
+        return notes
+    return replace(
+        notes,
+        pending_since=pending,
+        held_since=held_since,
+        stopping_since=stopping,
+        refusal=refusal,
+    )
+
+
+_GETTING_READY: Set[str] = frozenset({"PROVISIONING", "PENDING", "ACTIVATING"})
+
+
+def settled_notes(notes: Notes, verdict: Verdict) -> Notes:
+    """The notes after judging: a daemon that is current wipes the slate."""
+    if verdict.slot_class is SlotClass.CURRENT and (notes.replacing or notes.replacements):
+        return replace(notes, replacing=False, replacements=0, replace_not_before=0.0, doubts=0)
+    return notes

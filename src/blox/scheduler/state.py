@@ -1,0 +1,191 @@
+"""The scheduler's working memory, and the one way to judge a slot with it."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec.structs import replace
+
+from blox.base.ambient import Clock, Now
+from blox.base.ids import Domain, parse_arn, short_id
+from blox.base.journal import Entry, Journal
+from blox.ecs.model import Task
+from blox.ecs.port import EcsReads
+from blox.scheduler.breaker import Breaker
+from blox.scheduler.eligibility import need_of
+from blox.scheduler.intents import IntentBook
+from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Revision
+from blox.scheduler.planner import judge
+from blox.scheduler.reasons import sentence
+from blox.scheduler.repository import Repository
+from blox.scheduler.slots import (
+    StopsKnown,
+    Target,
+    gather,
+    remember,
+    settled_notes,
+)
+from blox.scheduler.tracked import Tracked
+from blox.scheduler.verdicts import Context, Verdict
+from blox.scheduler.view import ClusterView
+from blox.settings import Settings
+
+What = Literal["seen", "decided", "called", "answered", "failed"]
+StoryKey = tuple[str, str]
+"""(environment id, host ARN)."""
+
+
+class State:
+    """Everything that passes and calls share. Only the event loop's thread touches it."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        view: ClusterView,
+        reads: EcsReads,
+        *,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self.repository = repository
+        self.view = view
+        self.reads = reads
+        self.clock = clock
+        self.settings = settings
+        self.book = IntentBook(
+            window=settings.assumptions.doubt_window, read_lag=settings.assumptions.read_lag
+        )
+        self.stops = StopsKnown()
+        self.journal: Journal[StoryKey] = Journal()
+        self.tracked: dict[str, Tracked] = {}
+        self.breakers: dict[str, Breaker] = {}
+        self.surplus_from = 0.0
+        self.domain: Domain | None = None
+        """The account and region that this process acts in; None until ECS has said it."""
+        self.doubles_seen = 0
+        """Slots found with more daemons than allowed: an assumption was broken."""
+
+    def now(self) -> Now:
+        return Now(self.clock.monotonic(), self.reads.now())
+
+    def served(self, environment: Environment) -> bool:
+        """Whether the environment is in the domain that this process acts in."""
+        arn = parse_arn(environment.cluster_arn)
+        return self.domain is None or arn is None or arn.domain == self.domain
+
+    def deployment_in_force(self, environment: Environment) -> Deployment | None:
+        """The newest deployment that was not stopped."""
+        for deployment in self.repository.deployments(environment.id):
+            if deployment.status is not DeploymentStatus.STOPPED:
+                return deployment
+        return None
+
+    def context(self, tracked: Tracked, environment: Environment) -> Context:
+        """What all slots of the environment share now."""
+        deployment = self.deployment_in_force(environment)
+        target = None if deployment is None else environment.revision(deployment.revision)
+        self._prepare(tracked, environment, target)
+        cluster = self.view.cluster(environment.cluster_arn)
+        return Context(
+            environment=environment,
+            now=self.now(),
+            settings=self.settings.scheduler,
+            deployment=deployment,
+            target=target,
+            checks=tracked.checks,
+            primed=cluster is not None and cluster.primed and self.served(environment),
+            cluster_active=cluster is None or cluster.status == "ACTIVE",
+            trouble=tracked.trouble,
+            definition_active=tracked.definition_active,
+            surplus_from=self.surplus_from,
+        )
+
+    def _prepare(self, tracked: Tracked, environment: Environment, target: Revision | None) -> None:
+        """Compile what judging needs, once for each version of the environment's record."""
+        if tracked.prepared_for is environment and (
+            target is None or (tracked.target is not None and tracked.target.revision is target)
+        ):
+            return
+        tracked.prepared_for = environment
+        tracked.checks = {r.digest: r.definition.has_health_check for r in environment.revisions}
+        tracked.needs = {r.digest: need_of(r.definition, r.task) for r in environment.revisions}
+        if target is not None and (tracked.target is None or tracked.target.revision != target):
+            tracked.target = Target(target)
+            tracked.definition_active = True
+            tracked.definition_checked = None
+        elif target is not None and tracked.target is not None:
+            tracked.target.revision = target
+
+    def judge(
+        self, tracked: Tracked, context: Context, host_arn: str, *, log: bool = True
+    ) -> Verdict | None:
+        """Judge one slot now and put the verdict on the board; None if the host is gone."""
+        seen = self.view.host(host_arn)
+        if seen is None:
+            tracked.drop(host_arn)
+            return None
+        if tracked.target is None:
+            return None
+        facts = gather(
+            seen,
+            context.environment,
+            tracked.target,
+            view=self.view,
+            book=self.book,
+            stops=self.stops,
+            notes=tracked.note(host_arn),
+            needs=tracked.needs,
+            names=self.holder,
+            now=context.now,
+            settings=context.settings,
+        )
+        notes = remember(facts.notes, facts, now=context.now.mono)
+        if notes is not facts.notes:
+            facts = replace(facts, notes=notes)
+        verdict = judge(facts, context, granted=host_arn in tracked.board.granted)
+        tracked.keep_note(host_arn, settled_notes(notes, verdict))
+        tracked.look_later(host_arn, verdict.next_look)
+        old = tracked.board.verdicts.get(host_arn)
+        tracked.board.put(host_arn, verdict, now=context.now.mono)
+        if log and (old is None or (old.kind, old.reason) != (verdict.kind, verdict.reason)):
+            self._decided(tracked, host_arn, verdict, context.now)
+        return verdict
+
+    def _decided(self, tracked: Tracked, host_arn: str, verdict: Verdict, now: Now) -> None:
+        if verdict.reason == "surplus":
+            self.doubles_seen += 1
+        text = f"{verdict.kind}: {sentence(verdict.reason, verdict.details)}"
+        self.journal.note(
+            (tracked.id, host_arn),
+            Entry(
+                at=now.ecs,
+                what="decided",
+                text=text,
+                details={"reason": verdict.reason, **verdict.details},
+            ),
+        )
+
+    def tell(self, environment_id: str, host_arn: str, what: What, text: str, **more: str) -> None:
+        """Add to a slot's story."""
+        details = {key: value for key, value in more.items() if value}
+        self.journal.note(
+            (environment_id, host_arn),
+            Entry(at=self.reads.now(), what=what, text=text, details=details),
+        )
+
+    def holder(self, task: Task) -> str:
+        """Who a task that is not ours belongs to, in words."""
+        for tombstone in self.repository.tombstones():
+            if task.started_by in tombstone.deployed:
+                return f"deleted environment {tombstone.name}"
+        for environment in self.repository.environments():
+            if task.started_by in environment.deployed:
+                return f"environment {environment.name}"
+        if task.group.startswith("service:"):
+            return f"service/{task.group.removeprefix('service:')}"
+        return f"task {short_id(task.arn)} ({task.group or short_id(task.definition_arn)})"
+
+    def touch(self, environment_id: str, hosts: Iterable[str]) -> None:
+        tracked = self.tracked.get(environment_id)
+        if tracked is not None:
+            for host in hosts:
+                tracked.touch(host)

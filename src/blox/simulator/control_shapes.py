@@ -1,0 +1,186 @@
+"""The JSON of the control API: the bodies that it takes, and the truth as it shows it."""
+
+from msgspec import Struct
+
+from blox.simulator.model import CallLogged, HostRecord, Json, TaskRecord
+
+
+class Command(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of a POST."""
+
+
+class AddHosts(Command, kw_only=True):
+    """`count` machines register with a cluster."""
+
+    cluster: str
+    count: int = 1
+    instance_id: str | None = None
+    cpu: int = 4096
+    memory: int = 8192
+    attributes: dict[str, str] = {}
+    external: bool = False
+    arch: str = "x86_64"
+    zone: str | None = None
+    status: str = "ACTIVE"
+
+
+class OnHosts(Command, kw_only=True):
+    """Hosts by ARN, container instance id or machine id."""
+
+    hosts: list[str]
+
+
+class Terminate(OnHosts, kw_only=True):
+    """Machines that go for good; with a connected agent ECS notices at once."""
+
+    agent_connected: bool = True
+
+
+class SetStatus(OnHosts, kw_only=True):
+    """A status as ECS has it, but INACTIVE."""
+
+    status: str
+
+
+class Poison(OnHosts, kw_only=True):
+    """Hosts for which every StartTask is refused whole."""
+
+    on: bool = True
+
+
+class OnTasks(Command, kw_only=True):
+    """Tasks by name, or every live one of a family, on a host, or both."""
+
+    tasks: list[str] = []
+    family: str | None = None
+    host: str | None = None
+
+
+class Kill(OnTasks, kw_only=True):
+    """Tasks whose essential container exits."""
+
+    exit_code: int = 1
+
+
+class Health(OnTasks, kw_only=True):
+    """Tasks whose health check changes its verdict."""
+
+    health: str = "UNHEALTHY"
+
+
+class CrashLoop(Command, kw_only=True):
+    """A family or host whose tasks end so many seconds after RUNNING; null: no more."""
+
+    target: str
+    seconds: float | None = 1.0
+
+
+class Stall(Command, kw_only=True):
+    """A family or host whose tasks stay PENDING."""
+
+    target: str
+    on: bool = True
+
+
+class Deny(Command, kw_only=True):
+    """An operation, or `passrole:FAMILY`, that is denied."""
+
+    what: str
+    on: bool = True
+
+
+class Foreign(Command, kw_only=True):
+    """Somebody else's task."""
+
+    cluster: str
+    host: str
+    family: str
+    service: str | None = None
+
+
+class StopForeign(Command, kw_only=True):
+    """A task that somebody else stops."""
+
+    task: str
+    reason: str = "Scaling activity"
+
+
+class NewCluster(Command, kw_only=True):
+    """A cluster by its name."""
+
+    name: str
+
+
+class NewDefinition(Command, kw_only=True):
+    """One more revision of a family, with one container. MiB, CPU units, seconds."""
+
+    family: str
+    cpu: int = 64
+    memory: int = 128
+    host_ports: list[int] = []
+    network_mode: str = "bridge"
+    health_check: bool = False
+    stop_timeout: int | None = None
+    architecture: str | None = None
+
+
+class NewService(Command, kw_only=True):
+    """A service; strategy REPLICA or DAEMON."""
+
+    cluster: str
+    name: str
+    strategy: str = "REPLICA"
+
+
+class Route(Command, kw_only=True):
+    """A queue that events go into."""
+
+    queue: str
+
+
+def shown_task(task: TaskRecord) -> Json:
+    """A task as it truly is."""
+    return {
+        "taskArn": task.arn,
+        "family": task.family,
+        "taskDefinitionArn": task.definition,
+        "host": task.host,
+        "lastStatus": task.last_status,
+        "desiredStatus": task.desired_status,
+        "health": task.health,
+        "startedBy": task.started_by,
+        "group": task.group,
+        "marker": task.marker,
+        "createdAt": task.created_at,
+        "requestId": task.request_id,
+    }
+
+
+def shown_host(host: HostRecord, tasks: list[Json]) -> Json:
+    """A host as it truly is, with its live tasks."""
+    return {
+        "containerInstanceArn": host.arn,
+        "instanceId": host.instance_id,
+        "status": host.status,
+        "agentConnected": host.agent_connected,
+        "alive": host.alive,
+        "registeredAt": host.registered_at,
+        "tasks": tasks,
+    }
+
+
+def shown_call(index: int, call: CallLogged) -> Json:
+    """One call that changed things, or tried to."""
+    return {
+        "index": index,
+        "time": call.time,
+        "operation": call.operation,
+        "params": call.params,
+        "caller": call.caller,
+        "requestId": call.request_id,
+        "signedAt": call.signed_at,
+        "executedAt": call.executed_at,
+        "outcome": call.outcome,
+        "made": list(call.made),
+        "failed": [list(one) for one in call.failed],
+    }
