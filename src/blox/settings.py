@@ -4,6 +4,7 @@ Each field says what it is, its unit, its default and why. `docs/operating.md` r
 Loading (file, then environment, then flags) is `load_assumptions` here and the flags in `blox.cli`.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -156,5 +157,7 @@ def load_assumptions(environ: Mapping[str, str] = os.environ) -> Assumptions:
         try:
             given[name] = float(text)
         except ValueError:
-            raise InvalidInput(f"{variable} is {text!r}: a number of seconds is needed.") from None
+            given[name] = math.nan
+        if not math.isfinite(given[name]):
+            raise InvalidInput(f"{variable} is {text!r}: a number of seconds is needed.")
     return Assumptions(**given)

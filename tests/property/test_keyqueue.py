@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blox.base.keyqueue import KeyQueue
-from support.virtual import run
+from blox.simulator.loop import run
 
 
 class Step(NamedTuple):

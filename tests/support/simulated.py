@@ -1,98 +1,119 @@
-"""A small simulated ECS to test with: one cluster, one daemon, as many hosts as asked."""
+"""A simulated AWS on a free port, with synchronous clients in a thread beside it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-import pytest
+import boto3
+from botocore.config import Config
 
+from blox.cli.simulator_client import Simulator
 from blox.settings import Assumptions
 from blox.simulator.cloud import Cloud
-from blox.simulator.faults import Faults
-from blox.simulator.model import Fault, Json, Switches, TaskRecord
+from blox.simulator.server import SimulatedAws, serving
 
-EPOCH = 1_750_000_000.0
-"""ECS's time at which every world begins."""
-CLUSTER = "demo"
+T = TypeVar("T")
 
-
-@dataclass(slots=True)
-class World:
-    """A cloud and the names of what is in it; `now` only moves by `at` and `later`."""
-
-    cloud: Cloud
-    definition: str
-    hosts: list[str]
-    now: float = EPOCH
-
-    def later(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
-        self.cloud.advance(self.now)
-
-    def call(self, operation: str, **params: object) -> Any:
-        """One call on the world's cluster, unless `cluster` says otherwise."""
-        if operation not in ("DescribeTaskDefinition", "RegisterTaskDefinition"):
-            params.setdefault("cluster", CLUSTER)
-        return self.cloud.call(operation, dict(params), now=self.now)
-
-    def refused(self, operation: str, **params: object) -> Fault:
-        """The Fault that the call must end in."""
-        with pytest.raises(Fault) as caught:
-            self.call(operation, **params)
-        return caught.value
-
-    def start(self, hosts: Sequence[str] | None = None, **params: object) -> Any:
-        """StartTask of the daemon on these hosts, on all by default."""
-        chosen = self.hosts if hosts is None else hosts
-        params.setdefault("taskDefinition", self.definition)
-        return self.call("StartTask", containerInstances=list(chosen), **params)
-
-    def started(self, host: str | None = None, **params: object) -> TaskRecord:
-        """The truth about a task started on one host, the first by default."""
-        answer = self.start([host or self.hosts[0]], **params)
-        assert answer["failures"] == []
-        return self.cloud.tasks[answer["tasks"][0]["taskArn"]]
-
-    def reason(self, host: str | None = None, **params: object) -> str:
-        """Why a start on one host fails."""
-        answer = self.start([host or self.hosts[0]], **params)
-        assert answer["tasks"] == []
-        return str(answer["failures"][0]["reason"])
+REGION = "us-east-1"
+ACCOUNT = "111122223333"
 
 
-def world(
+class Bench:
+    """What a test of the wire holds in its hands. Its methods run beside the server's loop."""
+
+    def __init__(self, url: str, *, access_key: str = "tester", secret: str = "secret") -> None:
+        self.url = url
+        self.access_key = access_key
+        self.secret = secret
+        self.control = Simulator(url)
+        self._clients: list[Any] = []
+
+    def client(self, service: str, **config: Any) -> Any:
+        """A boto3 client that sends each request once."""
+        made = boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret,
+            config=Config(retries={"total_max_attempts": 1}, **config),
+        )
+        self._clients.append(made)
+        return made
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    def hosts(self, cluster: str = "demo") -> list[Any]:
+        """The truth about a cluster's hosts."""
+        found = self.control.get("state", {"cluster": cluster})["clusters"][cluster]["hosts"]
+        assert isinstance(found, list)
+        return found
+
+    def arns(self) -> list[str]:
+        return [host["containerInstanceArn"] for host in self.hosts()]
+
+    def live(self) -> list[Any]:
+        """Every live task, in truth."""
+        return [task for host in self.hosts() for task in host["tasks"]]
+
+    def raw(
+        self,
+        target: str,
+        body: bytes = b"{}",
+        *,
+        headers: Mapping[str, str] | None = None,
+        path: str = "/",
+        method: str = "POST",
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One HTTP request as it stands: status, headers in lower case, body."""
+        host = self.url.removeprefix("http://")
+        connection = http.client.HTTPConnection(host, timeout=30)
+        try:
+            given = {"X-Amz-Target": target} if target else {}
+            connection.request(method, path, body, {**given, **(headers or {})})
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, found, answer.read()
+        finally:
+            connection.close()
+
+
+def events_of(messages: list[Any]) -> list[Any]:
+    """The events in received messages."""
+    return [json.loads(message["Body"]) for message in messages]
+
+
+def on_a_bench(
+    work: Callable[[Bench], T],
     *,
-    hosts: int = 1,
-    seed: int | str = 1,
-    switches: Switches | None = None,
-    faults: Faults | None = None,
+    hosts: int = 3,
     assumptions: Assumptions | None = None,
-    quotas: bool = False,
-    **definition: Any,
-) -> World:
-    """A cluster `demo` with hosts and a task definition `agent`, all long visible."""
-    cloud = Cloud(seed, switches=switches, faults=faults, assumptions=assumptions, quotas=quotas)
-    cloud.add_cluster(CLUSTER, now=EPOCH - 1000.0)
-    arn = cloud.add_definition("agent", now=EPOCH - 1000.0, **definition)
-    arns = [cloud.add_host(CLUSTER, now=EPOCH - 1000.0) for _ in range(hosts)]
-    cloud.advance(EPOCH)
-    cloud.take_events()
-    return World(cloud, arn, arns)
+    secrets: Mapping[str, str] | None = None,
+    ahead: float = 0.0,
+    meanwhile: Callable[[SimulatedAws], None] | None = None,
+) -> T:
+    """Serve a cloud with a cluster `demo`, definition `sleep:1` and queue `events`, and run `work`
+    in a thread. `meanwhile` gets the server, before anything is asked of it."""
 
+    async def serve() -> T:
+        cloud = Cloud("wire", assumptions=assumptions)
+        async with serving(cloud, queues=["events"], secrets=secrets, ahead=ahead) as server:
+            now = server.now()
+            cloud.add_cluster("demo", now=now)
+            cloud.add_definition("sleep", now=now, cpu=16, memory=32, stop_timeout=1)
+            for _ in range(hosts):
+                cloud.add_host("demo", now=now)
+            server.pump()
+            if meanwhile is not None:
+                meanwhile(server)
+            bench = Bench(server.url)
+            try:
+                return await asyncio.to_thread(work, bench)
+            finally:
+                bench.close()
 
-def marked(intent: str, container: str = "agent") -> Json:
-    """Overrides that carry a marker."""
-    variable = {"name": "BLOX_INTENT", "value": intent}
-    return {"containerOverrides": [{"name": container, "environment": [variable]}]}
-
-
-def statuses(events: Sequence[Json], arn: str) -> list[str]:
-    """The lastStatus (or status) that each event about this resource carries."""
-    found = []
-    for event in events:
-        if event["resources"] == [arn]:
-            detail = event["detail"]
-            assert isinstance(detail, dict)
-            found.append(str(detail.get("lastStatus", detail.get("status"))))
-    return found
+    return asyncio.run(serve())

@@ -3,8 +3,7 @@
 from blox.ecs.model import LIFECYCLE
 from blox.simulator.faults import Faults
 from blox.simulator.model import Switches
-
-from support.simulated import CLUSTER, statuses, world
+from support.worlds import CLUSTER, statuses, world
 
 
 def test_a_task_goes_from_pending_to_running_and_no_further() -> None:
@@ -13,9 +12,11 @@ def test_a_task_goes_from_pending_to_running_and_no_further() -> None:
     assert (task.last_status, task.desired_status) == ("PENDING", "RUNNING")
     w.later(30.0)
     assert task.last_status == "RUNNING"
-    assert task.started_at is not None and task.created_at < task.started_at <= w.now
+    assert task.started_at is not None
+    assert task.created_at < task.started_at <= w.now
     w.later(86400.0)
-    assert task.live and w.cloud.live_tasks(w.hosts[0]) == [task]
+    assert task.live
+    assert w.cloud.live_tasks(w.hosts[0]) == [task]
 
 
 def test_an_awsvpc_task_is_provisioned_first() -> None:
@@ -67,7 +68,8 @@ def test_a_slow_stop_takes_its_whole_timeout_and_longer() -> None:
     w.later(30.0)
     w.call("StopTask", task=task.arn)
     w.later(119.0)
-    assert task.live and task.last_status == "STOPPING"
+    assert task.live
+    assert task.last_status == "STOPPING"
     w.later(120.0)
     assert not task.live
 
@@ -81,7 +83,8 @@ def test_a_new_task_waits_in_pending_while_another_is_stopping() -> None:
     w.later(100.0)
     assert new.last_status == "PENDING"
     w.later(200.0)
-    assert not old.live and new.last_status == "RUNNING"
+    assert not old.live
+    assert new.last_status == "RUNNING"
 
 
 def test_a_stopped_task_is_described_for_an_hour_then_deleted_then_missing() -> None:
@@ -92,9 +95,9 @@ def test_a_stopped_task_is_described_for_an_hour_then_deleted_then_missing() -> 
 
     def described() -> str:
         answer = w.call("DescribeTasks", tasks=[task.arn])
-        return (
-            answer["tasks"][0]["lastStatus"] if answer["tasks"] else answer["failures"][0]["reason"]
-        )
+        if answer["failures"]:
+            return str(answer["failures"][0]["reason"])
+        return str(answer["tasks"][0]["lastStatus"])
 
     w.later(3599.0)
     assert described() == "STOPPED"
@@ -121,12 +124,14 @@ def test_a_crash_loop_ends_tasks_by_family_or_host_until_it_is_over() -> None:
     w.cloud.crash_loop("agent", 5.0)
     task = w.started()
     w.later(30.0)
-    assert task.started_at is not None and task.stopped_at == task.started_at + 5.0
+    assert task.started_at is not None
+    assert task.stopped_at == task.started_at + 5.0
     w.cloud.crash_loop("agent", None)
     w.cloud.crash_loop(w.hosts[1], 0.0)
     healthy, dying = w.started(), w.started(w.hosts[1])
     w.later(30.0)
-    assert healthy.live and not dying.live
+    assert healthy.live
+    assert not dying.live
 
 
 def test_stalled_tasks_stay_pending_until_released() -> None:
@@ -146,7 +151,8 @@ def test_a_failing_image_stops_the_task_before_it_ran() -> None:
     w.later(60.0)
     shown = w.call("DescribeTasks", tasks=[task.arn])["tasks"][0]
     assert shown["stopCode"] == "TaskFailedToStart"
-    assert "startedAt" not in shown and "exitCode" not in shown["containers"][0]
+    assert "startedAt" not in shown
+    assert "exitCode" not in shown["containers"][0]
 
 
 def test_health_comes_later_and_changes_no_version() -> None:
@@ -158,7 +164,8 @@ def test_health_comes_later_and_changes_no_version() -> None:
     w.cloud.take_events()
     w.cloud.set_unhealthy(task.arn, now=w.now)
     assert w.call("DescribeTasks", tasks=[task.arn])["tasks"][0]["healthStatus"] == "UNHEALTHY"
-    assert task.version == version and w.cloud.take_events() == []
+    assert task.version == version
+    assert w.cloud.take_events() == []
 
 
 # --- Hosts ----------------------------------------------------------------------------------------
@@ -169,7 +176,8 @@ def test_a_terminated_host_goes_inactive_with_its_tasks_and_is_missing_after_an_
     task = w.started()
     w.later(30.0)
     w.cloud.terminate_host(w.hosts[0], now=w.now)
-    assert not task.live and "terminated" in task.stopped_reason
+    assert not task.live
+    assert "terminated" in task.stopped_reason
     assert w.call("ListContainerInstances")["containerInstanceArns"] == []
     shown = w.call("DescribeContainerInstances", containerInstances=w.hosts)
     assert shown["containerInstances"][0]["status"] == "INACTIVE"
@@ -190,10 +198,12 @@ def test_without_an_agent_a_terminated_host_stays_active_for_ever() -> None:
     w.later(10 * 86400.0)
     host = w.call("DescribeContainerInstances", containerInstances=w.hosts)["containerInstances"][0]
     assert (host["status"], host["agentConnected"]) == ("ACTIVE", False)
-    assert task.live and task.last_status == "RUNNING"
+    assert task.live
+    assert task.last_status == "RUNNING"
     w.call("StopTask", task=task.arn)
     w.later(86400.0)
-    assert task.live and task.desired_status == "STOPPED"
+    assert task.live
+    assert task.desired_status == "STOPPED"
 
 
 def test_while_the_agent_is_away_nothing_starts_stops_or_is_told() -> None:
@@ -204,11 +214,13 @@ def test_while_the_agent_is_away_nothing_starts_stops_or_is_told() -> None:
     w.cloud.disconnect_agent(w.hosts[1], now=w.now)
     w.cloud.kill_task(old.arn, now=w.now)
     w.later(600.0)
-    assert young.last_status == "PENDING" and old.last_status == "RUNNING"
+    assert young.last_status == "PENDING"
+    assert old.last_status == "RUNNING"
     w.cloud.connect_agent(w.hosts[0], now=w.now)
     w.cloud.connect_agent(w.hosts[1], now=w.now)
     w.later(60.0)
-    assert young.last_status == "RUNNING" and not old.live
+    assert young.last_status == "RUNNING"
+    assert not old.live
 
 
 def test_a_reboot_keeps_the_record_and_ends_the_tasks() -> None:
@@ -217,9 +229,11 @@ def test_a_reboot_keeps_the_record_and_ends_the_tasks() -> None:
     w.later(30.0)
     w.cloud.reboot_host(w.hosts[0], now=w.now, seconds=40.0)
     w.later(39.0)
-    assert task.live and w.reason() == "AGENT"
+    assert task.live
+    assert w.reason() == "AGENT"
     w.later(2.0)
-    assert not task.live and w.start()["failures"] == []
+    assert not task.live
+    assert w.start()["failures"] == []
 
 
 def test_a_machine_that_registers_twice_has_two_active_records() -> None:
@@ -234,7 +248,8 @@ def test_a_machine_that_registers_twice_has_two_active_records() -> None:
     assert (old_host["status"], old_host["agentConnected"]) == ("ACTIVE", False)
     assert (new_host["status"], new_host["agentConnected"]) == ("ACTIVE", True)
     assert new_host["registeredAt"] > old_host["registeredAt"]
-    assert task.live and task.host == w.hosts[0]
+    assert task.live
+    assert task.host == w.hosts[0]
 
 
 def test_draining_stops_services_but_no_standalone_task_and_daemon_services_last() -> None:

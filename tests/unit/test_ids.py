@@ -98,6 +98,7 @@ def test_what_is_no_cluster_name(text: str) -> None:
 def test_an_arn_of_something_else_is_no_cluster() -> None:
     assert not is_cluster_reference(f"{PREFIX}task/demo/{TASK}")
     assert not is_cluster_reference(f"{PREFIX}cluster/demo/more")
+    assert not is_definition_reference(f"{PREFIX}task-definition/demo/agent:7")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from blox.base.keyqueue import KeyQueue, QueueClosed
-from support.virtual import run
+from blox.simulator.loop import run
 
 
 async def settle() -> None:

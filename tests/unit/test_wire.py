@@ -68,7 +68,7 @@ def test_the_marker_joins_the_users_own_overrides_of_the_first_container() -> No
             {"name": "main", "command": ["run"], "environment": [level, MARKER]},
         ],
     }
-    assert overrides["containerOverrides"][1] == {  # type: ignore[index]
+    assert overrides["containerOverrides"][1] == {
         "name": "main",
         "command": ["run"],
         "environment": [level],
@@ -137,7 +137,7 @@ def test_nulls_and_unknown_members_do_not_spoil_an_answer() -> None:
         b'{"tasks": [{}]}',
         b'{"tasks": "none"}',
         b'{"tasks": [{"taskArn": 7}]}',
-        b'{"a": "\xff"}',
+        b'{"tasks": [{"taskArn": "\xff"}]}',
         b'{"a":' + b"[" * 100_000,
     ],
 )

@@ -3,7 +3,9 @@
 import math
 
 
-def exponential(attempt: int, *, first: float, factor: float, most: float, jitter: float = 0.0) -> float:
+def exponential(
+    attempt: int, *, first: float, factor: float, most: float, jitter: float = 0.0
+) -> float:
     """Seconds to wait after the `attempt`th failure in a row, counted from 1.
 
     `first` seconds, `factor` times as long each further time, never above `most`; then `jitter` in

@@ -14,6 +14,8 @@ _ARN = re.compile(
     r"arn:(?P<partition>aws[a-z0-9-]*):ecs:(?P<region>[a-z0-9-]+):(?P<account>\d+)"
     r":(?P<kind>[a-z-]+)/(?P<rest>\S+)\Z"
 )
+_WITHOUT_CLUSTER = ("cluster", "task-definition")
+"""Kinds whose ARN has one part after the kind."""
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 _DEFINITION = re.compile(r"(?P<family>[A-Za-z0-9_-]{1,255})(:(?P<revision>[1-9]\d*))?\Z")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,30}\Z")
@@ -50,7 +52,7 @@ def parse_arn(text: str) -> Arn | None:
     if match is None:
         return None
     rest = match["rest"].split("/")
-    if not all(rest) or len(rest) > 2:
+    if not all(rest) or len(rest) > (1 if match["kind"] in _WITHOUT_CLUSTER else 2):
         return None
     cluster = rest[0] if match["kind"] == "cluster" or len(rest) == 2 else None
     return Arn(

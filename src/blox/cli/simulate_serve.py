@@ -132,7 +132,11 @@ def _announce(plan: Plan, server: SimulatedAws) -> None:
     click.echo("In another terminal:")
     for line in lines:
         click.echo(f"  {line}")
-    click.echo(f"  aws ecs list-container-instances --cluster {plan.clusters[0]}", nl=True)
+    if plan.queues:
+        queue = f"{server.url}/{plan.account}/{plan.queues[0]}"
+        click.echo("  # the aws command's version 1 needs --endpoint-url for SQS:")
+        click.echo(f"  aws sqs receive-message --endpoint-url {server.url} --queue-url {queue}")
+    click.echo(f"  aws ecs list-container-instances --cluster {plan.clusters[0]}")
 
 
 async def _stopped() -> None:

@@ -35,6 +35,8 @@ from blox.settings import ViewSettings
 
 ASK_AFTER = 1.0
 """Seconds before an entity that is only half known is described: others may come to go along."""
+ASK_UNKNOWN_MOST = 8.0
+"""Longest wait before a task is described again that was listed and is in no Describe."""
 ASK_AGAIN_MOST = 60.0
 """Longest wait before it is described again where the answer left it half known."""
 
@@ -74,6 +76,8 @@ class Cluster:
         `drift`: counts what reads find; None where no queue is meant to tell it first."""
         self.arn = arn
         self.records = Records()
+        self.life = 1
+        """Counts up when everything is forgotten: what was read across that is not complete."""
         self.asks_for_tasks: dict[str, Ask] = {}
         self.asks_for_hosts: dict[str, Ask] = {}
         self._read_lag = read_lag
@@ -135,7 +139,7 @@ class Cluster:
         for arn in arns:
             entry = self.records.task(arn)
             if entry is None:
-                self.asks_for_tasks.pop(arn, None)
+                self._ask_for_unknown(arn, now=now, listed=arn in listed)
             elif arn in listed:
                 self.records.put_task(_shown(entry, now))
             elif entry.task.live and absence_counts(
@@ -263,6 +267,15 @@ class Cluster:
             self.asks_for_tasks.pop(task.arn, None)
         elif task.arn not in self.asks_for_tasks:
             self.asks_for_tasks[task.arn] = Ask(due, ASK_AFTER)
+
+    def _ask_for_unknown(self, arn: str, *, now: float, listed: bool) -> None:
+        """A task that a listing showed and Describe did not: too young, or about to be forgotten.
+        It is asked for a few times more, then left to the next listing."""
+        ask = self.asks_for_tasks.get(arn)
+        if ask is None and listed:
+            self.asks_for_tasks[arn] = Ask(now + ASK_AFTER, ASK_AFTER)
+        elif ask is not None and not listed and ask.wait > ASK_UNKNOWN_MOST:
+            del self.asks_for_tasks[arn]
 
     # --- What a sweep or a look proves ---
 
@@ -399,6 +412,7 @@ class Cluster:
         self._hosts.update(dict.fromkeys(seen.host.arn for seen in self.records.listed()))
         self._tasks.update(dict.fromkeys(e.task.arn for e in self.records.all_tasks()))
         self.records = Records()
+        self.life += 1
         self._begun = False
         self.asks_for_tasks.clear()
         self.asks_for_hosts.clear()

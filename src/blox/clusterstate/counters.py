@@ -17,9 +17,9 @@ class Counters(Struct):
     messages_rejected: int = 0
     """Not understood: kept for people to see, and removed from the queue."""
     deletes_failed: int = 0
-    """Messages that were applied and could not be removed: they come again."""
+    """Calls that should have removed messages and did not, or not all: these come again."""
     queue_failures: int = 0
-    """Calls to the queue that failed."""
+    """Receives that failed."""
     queue_lag: float = 0.0
     """Seconds from the time in the last event to its receipt."""
     sweeps_completed: int = 0

@@ -12,6 +12,7 @@ import structlog
 from msgspec import Struct
 
 from blox.base.ambient import Clock
+from blox.clusterstate.shared import within
 from blox.ecs.errors import EcsError, EcsRefused
 from blox.ecs.port import EcsReads
 
@@ -61,16 +62,23 @@ class DaemonServices:
     async def run(self) -> None:
         """Look up what is asked, for ever."""
         while True:
-            await self._wanted.wait()
             self._wanted.clear()
             now = self._clock.monotonic()
-            asked = sorted(
-                k for k, known in self._known.items() if known.asked and known.due <= now
-            )
-            for cluster_arn in sorted({cluster for cluster, _ in asked}):
-                names = [name for cluster, name in asked if cluster == cluster_arn]
-                for at in range(0, len(names), NAMES):
-                    await self._look_up(cluster_arn, names[at : at + NAMES])
+            waiting = [known.due for known in self._known.values() if known.asked]
+            if not waiting:
+                await self._wanted.wait()
+                continue
+            if min(waiting) > now:
+                await within(self._wanted, min(waiting) - now)
+                continue
+            await self._look_up_due(now)
+
+    async def _look_up_due(self, now: float) -> None:
+        due = sorted(key for key, known in self._known.items() if known.asked and known.due <= now)
+        for cluster_arn in sorted({cluster for cluster, _ in due}):
+            names = [name for cluster, name in due if cluster == cluster_arn]
+            for at in range(0, len(names), NAMES):
+                await self._look_up(cluster_arn, names[at : at + NAMES])
 
     async def _look_up(self, cluster_arn: str, names: Sequence[str]) -> None:
         daemons: frozenset[str] | None = frozenset()
@@ -93,7 +101,7 @@ class DaemonServices:
             known = self._known.get((cluster_arn, name))
             if known is None:
                 continue
-            known.asked = False
+            known.asked = daemons is None
             known.due = due
             if daemons is not None and known.daemon != (name in daemons):
                 known.daemon = name in daemons

@@ -11,8 +11,8 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -22,7 +22,7 @@ from blox.clusterstate.cluster import Cluster, Effort
 from blox.clusterstate.counters import Counters
 from blox.clusterstate.merge import Evidence
 from blox.ecs.errors import EcsError, EcsRefused, EcsSilent
-from blox.ecs.model import INACTIVE, RUNNING, STOPPED, Failure, HostDocument
+from blox.ecs.model import INACTIVE, RUNNING, STOPPED, Failure, HostDocument, TaskDocument
 from blox.ecs.port import EcsReads, Read
 
 T = TypeVar("T")
@@ -67,11 +67,14 @@ class Sweeper:
                 return False
             ecs_time = self._reads.now()
             cluster.begin_sweep(ecs_time=ecs_time)
+            life = cluster.life
             newcomers = await self._sweep_hosts()
             listing_begun = await self._read_tasks(everything=True)
         except EcsError as error:
             self._counters.sweeps_failed += 1
             self._failed(Effort.SWEEP, error)
+            return False
+        if cluster.life != life:
             return False
         for documents, evidence in newcomers:
             cluster.read_hosts(documents, evidence)
@@ -86,6 +89,7 @@ class Sweeper:
 
     async def look(self) -> bool:
         """One look; whether it was complete."""
+        life = self._cluster.life
         if not self._cluster.active:
             return False
         try:
@@ -94,34 +98,35 @@ class Sweeper:
             self._counters.looks_failed += 1
             self._failed(Effort.LOOK, error)
             return False
-        if not self._cluster.active:
+        if self._cluster.life != life:
             return False
         self._counters.looks_completed += 1
         self._cluster.complete_look(begun=begun)
         self._changed()
         return True
 
-    async def describe(self, tasks: Sequence[str]) -> float | None:
-        """Describe these tasks. The begin of the earliest call, or None when one failed."""
+    async def describe(self, tasks: Sequence[str]) -> Read[TaskDocument] | None:
+        """Describe these tasks. What was shown, since the begin of the earliest call; None when
+        one failed."""
         try:
-            begun = await self._describe_tasks(tasks)
+            read = await self._describe_tasks(tasks)
         except EcsError as error:
             self._failed(Effort.DESCRIBE, error)
             return None
         self._cluster.succeeded(Effort.DESCRIBE)
         self._changed()
-        return begun
+        return read
 
     async def describe_hosts(self, hosts: Sequence[str]) -> bool:
         """Describe these hosts; whether every call was answered."""
         try:
-            newcomers = await self._describe_hosts(hosts, apply_new=True)
+            await self._describe_hosts(hosts, apply_new=True)
         except EcsError as error:
             self._failed(Effort.DESCRIBE, error)
             return False
         self._cluster.succeeded(Effort.DESCRIBE)
         self._changed()
-        return not newcomers
+        return True
 
     # --- The parts of a sweep ---
 
@@ -165,10 +170,10 @@ class Sweeper:
 
     async def _describe_tasks(
         self, tasks: Sequence[str], *, listed: Collection[str] = frozenset()
-    ) -> float:
+    ) -> Read[TaskDocument]:
         cluster = self._cluster
 
-        async def describe(batch: Sequence[str]) -> float:
+        async def describe(batch: Sequence[str]) -> Read[TaskDocument]:
             answer = await self._ask(lambda: self._reads.describe_tasks(cluster.arn, batch))
             now = self._clock.monotonic()
             evidence = Evidence(cluster_arn=cluster.arn, received=now, begun=answer.begun)
@@ -177,10 +182,13 @@ class Sweeper:
             missing = _missing("DescribeTasks", batch, shown, answer.failures)
             cluster.tasks_missing(missing, begun=answer.begun, now=now, listed=listed)
             self._changed()
-            return answer.begun
+            return answer
 
-        begins = await self._together(describe(batch) for batch in _batches(tasks))
-        return min(begins, default=self._clock.monotonic())
+        answers = await self._together(describe, _batches(tasks))
+        return Read(
+            begun=min((answer.begun for answer in answers), default=self._clock.monotonic()),
+            items=tuple(task for answer in answers for task in answer.items),
+        )
 
     async def _describe_hosts(
         self,
@@ -209,7 +217,7 @@ class Sweeper:
             self._changed()
             return new, evidence
 
-        answers = await self._together(describe(batch) for batch in _batches(hosts))
+        answers = await self._together(describe, _batches(hosts))
         return [(new, evidence) for new, evidence in answers if new]
 
     # --- Asking ---
@@ -240,14 +248,19 @@ class Sweeper:
                 )
         return await call()
 
-    async def _together(self, calls: Iterator[Coroutine[Any, Any, T]]) -> list[T]:
-        """Run these side by side, bounded, all to their end; then raise the first failure."""
+    async def _together(
+        self,
+        call: Callable[[Sequence[str]], Awaitable[T]],
+        batches: Iterator[Sequence[str]],
+    ) -> list[T]:
+        """One call for each batch, side by side, bounded, all to their end; then raise the first
+        failure."""
 
-        async def bounded(call: Coroutine[Any, Any, T]) -> T:
+        async def bounded(batch: Sequence[str]) -> T:
             async with self._slots:
-                return await call
+                return await call(batch)
 
-        results = await asyncio.gather(*(bounded(call) for call in calls), return_exceptions=True)
+        results = await asyncio.gather(*map(bounded, batches), return_exceptions=True)
         done: list[T] = []
         for result in results:
             if isinstance(result, BaseException):

@@ -128,11 +128,11 @@ def _check(arn: str, kind: str, cluster: str) -> None:
     """Whether the ARNs are what they should be, and belong together."""
     item, owner = parse_arn(arn), parse_arn(cluster)
     if item is None or item.kind != kind:
-        raise Misunderstood(f"{arn!r} is not the ARN of a {kind}")
+        raise Misunderstood(f"not the ARN of a {kind}: {arn!r}")
     if owner is None or owner.kind != "cluster":
-        raise Misunderstood(f"{cluster!r} is not the ARN of a cluster")
+        raise Misunderstood(f"not the ARN of a cluster: {cluster!r}")
     if item.domain != owner.domain or item.cluster not in (None, owner.name):
-        raise Misunderstood(f"{arn} is not of {cluster}")
+        raise Misunderstood(f"not of cluster {owner.name}: {arn}")
 
 
 def parse_time(text: str) -> float | None:

@@ -62,7 +62,7 @@ def bind(address: Address, *, allow_network: bool = False) -> socket.socket:
     `allow_network`; Conflict when the port is in use.
     """
     family, resolved = _resolve(address)
-    if not allow_network and not _is_loopback(resolved):
+    if not allow_network and not is_loopback(resolved):
         raise InvalidInput(
             f"Listening on {address} lets everyone who can reach it start and stop daemons on "
             f"your hosts: there are no credentials and no TLS. Listen on 127.0.0.1, or accept the "
@@ -88,7 +88,17 @@ def address_of(listener: socket.socket) -> Address:
 
 def is_local(listener: socket.socket) -> bool:
     """Whether only this machine can reach the socket."""
-    return _is_loopback(address_of(listener).host)
+    return is_loopback(address_of(listener).host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an IP address reaches only this machine."""
+    try:
+        ip = ipaddress.ip_address(host.split("%", 1)[0])
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -111,7 +121,8 @@ async def serving(
     """Serve `app` on the socket while the block runs.
 
     At its end `on_stop` is called (for streams that must be told), open requests get
-    `stop_seconds`, then they are cancelled; the socket is closed. Signals are the caller's.
+    `stop_seconds`, then they are cancelled; the socket is closed. Signals are the caller's. Should
+    the server itself fail, the block is cancelled and the failure raised.
     """
     import uvicorn
 
@@ -136,7 +147,14 @@ async def serving(
             backlog=_BACKLOG,
         )
     )
+    block = asyncio.current_task()
+
+    def ended(_: asyncio.Task[None]) -> None:
+        if not server.should_exit and block is not None:
+            block.cancel()
+
     running = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
+    running.add_done_callback(ended)
     try:
         yield
     finally:
@@ -156,15 +174,6 @@ def _resolve(address: Address) -> tuple[socket.AddressFamily, str]:
         ) from error
     family, _, _, _, place = min(found, key=lambda choice: choice[0] != socket.AF_INET)
     return family, str(place[0])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        ip = ipaddress.ip_address(host.split("%", 1)[0])
-    except ValueError:
-        return False
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_loopback
 
 
 def _is_ipv6(text: str) -> bool:

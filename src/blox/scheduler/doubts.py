@@ -1,6 +1,6 @@
 """Ending doubts: by seeing the task at any time, by not seeing it only when that proves anything.
 
-Also the intents' later life: entered into the view at start, deleted when they can tell nothing new.
+Also the later life of intents: entered into the view at start, deleted when they tell nothing new.
 """
 
 import asyncio
@@ -100,7 +100,8 @@ class Doubts:
             for host in attempt.intent.open_hosts:
                 for task in self._state.view.tasks_on(host):
                     self.seen(task)
-        for attempt in self._state.book.ended_by_absence(cluster_arn, cluster.absence_horizon):
+        horizon = cluster.absence_horizon if self._state.fence_known else None
+        for attempt in self._state.book.ended_by_absence(cluster_arn, horizon):
             hosts = attempt.intent.open_hosts
             after = self._settle(attempt, {host: Settled("absent") for host in hosts})
             for host in hosts:
@@ -237,8 +238,15 @@ class Doubts:
             for environment in self._state.repository.tombstones():
                 if self._forgettable(environment.id, now):
                     await self._state.repository.forget_environment(environment.id)
+                    self._unfollow(environment.cluster_arn)
         except (Unavailable, Conflict) as error:
             _log.warning("could not clean up", problem=error.message)
+
+    def _unfollow(self, cluster_arn: str) -> None:
+        repository = self._state.repository
+        left = (*repository.environments(), *repository.tombstones())
+        if all(environment.cluster_arn != cluster_arn for environment in left):
+            self._state.view.unfollow(cluster_arn)
 
     def _forgettable(self, environment_id: str, now: float) -> bool:
         """Whether no task can carry an id of this deleted environment any more."""

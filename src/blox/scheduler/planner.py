@@ -180,6 +180,8 @@ def _empty(facts: SlotFacts, context: Context) -> Verdict | None:
 def _stands_against(facts: SlotFacts, context: Context) -> Verdict | None:
     """What keeps a daemon from starting on an empty, eligible host now."""
     now, settings = context.now, context.settings
+    if not facts.surely_matches:
+        return _verdict(VerdictKind.WAIT, SlotClass.MISSING, "unsure")
     if not may_start(facts.condition):
         due = _after(facts.condition_since, settings.away_after)
         return _verdict(VerdictKind.WAIT, SlotClass.MISSING, "disconnected", next_look=due)
@@ -389,6 +391,7 @@ def _can_replace(facts: SlotFacts, context: Context) -> bool:
     """Whether a start could follow the stop now: otherwise the stop would only take away."""
     return (
         may_start(facts.condition)
+        and facts.surely_matches
         and facts.ineligible is None
         and facts.lack is None
         and context.trouble is None

@@ -83,6 +83,7 @@ REASONS: Final = _table(
         "mend what the cause names; probed once a minute",
     ),
     Reason("occupied", "{holder} runs this daemon here already", "you", "stop it, or leave it"),
+    Reason("unsure", "what the selector asks is not known of this host yet", "blox", "reads it"),
     Reason("unmatched", "the selector does not match this host", "blox", "nothing runs here"),
     Reason("unmatched-stop", "the selector does not match this host", "blox", "stops the daemon"),
     Reason(

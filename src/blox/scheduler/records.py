@@ -137,6 +137,7 @@ class Records:
         return None if found is None else self._environments[found]
 
     def deployment(self, deployment_id: str) -> Deployment | None:
+        """By its id."""
         return self._by_id.get(deployment_id)
 
     def deployments(self, environment_id: str) -> tuple[Deployment, ...]:
@@ -145,10 +146,12 @@ class Records:
         return tuple(siblings[sequence] for sequence in sorted(siblings, reverse=True))
 
     def newest_deployment(self, environment_id: str) -> Deployment | None:
+        """The one with the highest sequence."""
         siblings = self._deployments.get(environment_id)
         return siblings[max(siblings)] if siblings else None
 
     def intent(self, intent_id: str) -> Intent | None:
+        """By its id."""
         return self._intents.get(intent_id)
 
     def intents(self) -> tuple[Intent, ...]:

@@ -107,9 +107,11 @@ class Repository:
         return self._records.deployments(environment_id)
 
     def deployment(self, deployment_id: str) -> Deployment | None:
+        """None when it is unknown, or no longer kept."""
         return self._records.deployment(deployment_id)
 
     def newest_deployment(self, environment_id: str) -> Deployment | None:
+        """The one with the highest sequence, whatever its status."""
         return self._records.newest_deployment(environment_id)
 
     def intents(self) -> tuple[Intent, ...]:
@@ -117,6 +119,7 @@ class Repository:
         return self._records.intents()
 
     def intent(self, intent_id: str) -> Intent | None:
+        """None when it was dropped, or never opened."""
         return self._records.intent(intent_id)
 
     # --- Environments -----------------------------------------------------------------------------

@@ -106,11 +106,16 @@ class Scheduler:
 
     def allow_starts(self, *, window: float) -> None:
         """The fence is known to hold, or not to: starts may begin. `window`: W from now on."""
-        self.state.book.window = window
+        self.window_changed(window)
+        self.state.fence_known = True
         self.starts.allowed = True
         self._wake()
         for tracked in self.state.tracked.values():
             self.reconciler.touch(tracked.id)
+
+    def window_changed(self, window: float) -> None:
+        """W is now this (seconds): back-dating had to be given up."""
+        self.state.book.window = window
 
     async def watch(self) -> None:
         """Raises when a background task fails, which is a defect."""

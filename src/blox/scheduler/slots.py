@@ -35,15 +35,15 @@ class Target:
         self.revision = revision
         self.selector: Selector = parse(revision.selector)
         self.need: Need = need_of(revision.definition, revision.task)
-        self._matches: dict[str, tuple[Host, bool, Ineligible | None]] = {}
+        self._matches: dict[str, tuple[Host, bool | None, Ineligible | None]] = {}
 
-    def fits(self, host: Host) -> tuple[bool, Ineligible | None]:
-        """Whether the selector matches, and what makes the host ineligible. Remembered for as long
-        as the host's record stays the same object."""
+    def fits(self, host: Host) -> tuple[bool | None, Ineligible | None]:
+        """Whether the selector matches (None: what it asks is not known of the host yet), and what
+        makes the host ineligible. Remembered for as long as the host's record stays the same."""
         known = self._matches.get(host.arn)
         if known is not None and known[0] is host:
             return known[1], known[2]
-        found = self.selector.matches(host), ineligible(self.revision.definition, host)
+        found = self.selector.truth(host), ineligible(self.revision.definition, host)
         self._matches[host.arn] = (host, *found)
         return found
 
@@ -115,7 +115,8 @@ def gather(
         host=host,
         condition=state,
         condition_since=seen.draining_since if draining else seen.disconnected_since,
-        matches=matches,
+        matches=matches is not False,
+        surely_matches=matches is True,
         ineligible=unable,
         lack=_lack(host, environment, target, live, needs),
         live=tuple(live),

@@ -59,6 +59,8 @@ class State:
         self.tracked: dict[str, Tracked] = {}
         self.breakers: dict[str, Breaker] = {}
         self.surplus_from = 0.0
+        self.fence_known = False
+        """Whether W is what it will stay: no doubt ends by absence before."""
         self.domain: Domain | None = None
         """The account and region that this process acts in; None until ECS has said it."""
         self.doubles_seen = 0

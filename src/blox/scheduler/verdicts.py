@@ -59,6 +59,8 @@ class SlotFacts(Struct, frozen=True, kw_only=True):
     condition_since: float | None = None
     """When the agent disconnected, or draining began."""
     matches: bool = True
+    """The selector matches, or may: what it asks is not known yet. Ignorance justifies no stop."""
+    surely_matches: bool = True
     ineligible: Ineligible | None = None
     lack: Lack | None = None
     """What the target needs and the host has not, counting what our own daemon here would free."""

@@ -11,7 +11,7 @@ Hosts are named by ARN, container instance id or machine id (`i-…`), tasks by 
 `{"error": "a sentence"}` with 400, 404 or 405, and then nothing has changed.
 
 Everybody who can reach the port is believed. So that a web page cannot reach it through somebody's
-browser, requests must name a loopback host, and bodies are taken whatever their type says.
+browser, requests must name a loopback host and must not come from a page (`Origin`).
 """
 
 from collections.abc import Callable, Mapping
@@ -35,6 +35,7 @@ from blox.simulator.control_shapes import (
     OnHosts,
     OnTasks,
     Poison,
+    Reboot,
     Route,
     SetStatus,
     Stall,
@@ -53,6 +54,20 @@ from blox.simulator.wire_faults import FaultBook, Rule
 LOG_PAGE: Final = 1_000
 """The most log entries in one answer."""
 HOSTS_AT_ONCE: Final = 10_000
+RATES: Final = (
+    "lag",
+    "flicker",
+    "short_page",
+    "slow_task",
+    "slow_stop",
+    "dying_task",
+    "failing_task",
+    "event_lost",
+    "event_doubled",
+    "event_late",
+    "event_ancient",
+)
+"""The rates of `Faults` that strike inside the cloud and on the way of events."""
 
 T = TypeVar("T")
 
@@ -77,17 +92,23 @@ class Control:
         book: FaultBook,
         routes: list[str],
         now: Callable[[], float],
+        polls: Callable[[str], int],
     ) -> None:
+        """`routes`: names of the queues that events go into. `polls`: how many long polls wait at
+        a queue."""
         self._cloud = cloud
         self._queues = queues
         self._book = book
         self._routes = routes
         self._now = now
+        self._polls = polls
 
-    def answer(self, method: str, target: str, body: bytes, *, host: str) -> tuple[int, bytes]:
-        """The HTTP status and JSON of one request. `host`: the Host header."""
+    def answer(
+        self, method: str, target: str, body: bytes, *, host: str, origin: str = ""
+    ) -> tuple[int, bytes]:
+        """The HTTP status and JSON of one request. `host`, `origin`: its headers of that name."""
         try:
-            _check_host(host)
+            _check_sender(host, origin)
             result = self._dispatch(method, target, body)
         except Problem as problem:
             return problem.status, msgspec.json.encode({"error": problem.message})
@@ -129,7 +150,7 @@ class Control:
         if what == "faults":
             return {
                 "faults": msgspec.to_builtins(self._book.rules),
-                "rates": asdict(self._cloud.faults),
+                "rates": self._rates(),
             }
         raise Problem(f"There is no GET /_control/{what}. {_known()}", status=404)
 
@@ -166,6 +187,7 @@ class Control:
             "visible": visible,
             "inFlight": in_flight,
             "delayed": delayed,
+            "polls": self._polls(name),
             "receivesEvents": name in self._routes,
         }
 
@@ -228,8 +250,17 @@ class Control:
             ),
         )
 
+    def reboot(self, command: Reboot) -> Json:
+        """The machines restart; their tasks die, their agents are away meanwhile."""
+        return self._each_host(
+            command,
+            lambda arn, now: self._cloud.reboot_host(arn, now=now, seconds=command.seconds),
+        )
+
     def set_status(self, command: SetStatus) -> Json:
         """Any status but INACTIVE."""
+        if command.status == "INACTIVE":
+            raise Problem("A host becomes INACTIVE by hosts/terminate.")
         return self._each_host(
             command, lambda arn, now: self._cloud.set_host_status(arn, command.status, now=now)
         )
@@ -252,6 +283,9 @@ class Control:
 
     def _each_host(self, command: OnHosts, act: Callable[[str, float], None]) -> Json:
         arns = self._hosts(command.hosts)
+        for arn in arns:
+            if self._cloud.hosts[arn].inactive:
+                raise Problem(f"{arn} is INACTIVE: nothing happens to it any more.")
         now = self._now()
         for arn in arns:
             act(arn, now)
@@ -348,20 +382,26 @@ class Control:
     def add_fault(self, rule: Rule) -> Json:
         """A fault on the wire."""
         longest = self._cloud.assumptions.acceptance_lag + self._cloud.switches.acceptance_overrun
+        rule.struck = 0
         if rule.slow > longest:
             raise Problem(f"slow is at most E, which is {longest:g} s here.")
         return {"fault": self._book.add(rule)}
 
     def set_rates(self, rates: dict[str, float]) -> Json:
-        """Faults inside the cloud by their rates; what is not named is 0."""
-        known = asdict(Faults.none())
+        """Faults inside the cloud and on the way of events, by their rates; the others are 0."""
         for name, rate in rates.items():
-            if name not in known:
-                raise Problem(f"There is no rate {name!r}. Known: {', '.join(sorted(known))}.")
+            if name not in RATES:
+                raise Problem(
+                    f"There is no rate {name!r} here. Known: {', '.join(RATES)}. Faults between "
+                    "callers and ECS are rules: POST /_control/faults."
+                )
             if not 0 <= rate <= 1:
                 raise Problem(f"{name} is a rate from 0 to 1.")
         self._cloud.faults = Faults(**rates)
-        return {"rates": asdict(self._cloud.faults)}
+        return {"rates": self._rates()}
+
+    def _rates(self) -> Json:
+        return {name: getattr(self._cloud.faults, name) for name in RATES}
 
     def route(self, command: Route) -> Json:
         """From now on every event goes into this queue too."""
@@ -430,7 +470,9 @@ class Control:
         return name if name in families else self._hosts([name])[0]
 
 
-def _check_host(host: str) -> None:
+def _check_sender(host: str, origin: str) -> None:
+    if origin:
+        raise Problem("Control requests are not taken from web pages.", status=403)
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if name not in ("localhost", "[::1]") and not name.startswith("127."):
         raise Problem(
@@ -470,6 +512,7 @@ _ACTIONS: Final[dict[str, Callable[[Control, bytes], Json]]] = {
     "hosts/disconnect": _action(OnHosts, Control.disconnect),
     "hosts/connect": _action(OnHosts, Control.connect),
     "hosts/terminate": _action(Terminate, Control.terminate),
+    "hosts/reboot": _action(Reboot, Control.reboot),
     "hosts/status": _action(SetStatus, Control.set_status),
     "hosts/poison": _action(Poison, Control.poison),
     "hosts/duplicate": _action(OnHosts, Control.duplicate),

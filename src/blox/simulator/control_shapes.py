@@ -36,6 +36,12 @@ class Terminate(OnHosts, kw_only=True):
     agent_connected: bool = True
 
 
+class Reboot(OnHosts, kw_only=True):
+    """Machines that restart and are away for so many seconds."""
+
+    seconds: float = 60.0
+
+
 class SetStatus(OnHosts, kw_only=True):
     """A status as ECS has it, but INACTIVE."""
 

@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from blox.simulator.model import DefinitionRecord, Fault, Json
-from blox.simulator.parameters import Parameters, client_error, tag_list, tags, whole
+from blox.simulator.parameters import Parameters, client_error, size, tag_list, tags, whole
 from blox.simulator.state import State
 from blox.simulator.visibility import page
 
@@ -110,8 +110,8 @@ def _record(
         family=family,
         revision=revision,
         document=document,
-        cpu=int(parameters.text("cpu") or 0) or sum(whole(item.get("cpu")) for item in containers),
-        memory=int(parameters.text("memory") or 0)
+        cpu=size(parameters, "cpu") or sum(whole(item.get("cpu")) for item in containers),
+        memory=size(parameters, "memory")
         or sum(
             whole(item.get("memoryReservation")) or whole(item.get("memory")) for item in containers
         ),

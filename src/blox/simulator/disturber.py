@@ -149,6 +149,10 @@ class _Doing:
         if host.alive:
             self.cloud.duplicate_host(host.arn, now=self.now)
 
+    def reboot(self, host: HostRecord) -> None:
+        if host.alive:
+            self.cloud.reboot_host(host.arn, now=self.now, seconds=self.step.number("seconds"))
+
     def move(self, host: HostRecord) -> None:
         attribute: Json = {
             "name": POOL,
@@ -222,6 +226,7 @@ _ON_HOST: Final[dict[Action, Callable[[_Doing, HostRecord], None]]] = {
     Action.HOST_TERMINATE: _Doing.terminate,
     Action.HOST_VANISH: _Doing.terminate,
     Action.HOST_DUPLICATE: _Doing.duplicate,
+    Action.HOST_REBOOT: _Doing.reboot,
     Action.HOST_MOVE: _Doing.move,
     Action.AGENT_LOSE: _Doing.lose,
     Action.AGENT_FIND: _Doing.find,

@@ -17,7 +17,8 @@ class Faults:
     """How often each fault strikes: 0 never, 1 always."""
 
     pause: float = 0.0
-    """The caller's process stands still between signing and checking, for up to S."""
+    """The caller's process stands still between signing and checking, for as long as ECS would
+    still take the signature."""
     unreachable: float = 0.0
     """Connecting fails: nothing is sent."""
     drop_request: float = 0.0

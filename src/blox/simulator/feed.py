@@ -54,6 +54,8 @@ class Feed:
         self._taken: dict[str, asyncio.TimerHandle] = {}
         self._numbers = 0
         self._arrived = asyncio.Event()
+        self.silent = False
+        """The queue gives nothing out while this is set; what arrives waits."""
         self.lost = 0
         """Events that were never delivered."""
         live.subscribe(self._publish)
@@ -91,7 +93,11 @@ class Feed:
         """Up to ten messages; an empty list when none came while it waited."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._wait
-        while not self._pending or self._pending[0][0] > loop.time():
+        while self.silent or not self._pending or self._pending[0][0] > loop.time():
+            if self.silent:
+                await asyncio.sleep(1.0)
+                if loop.time() < until:
+                    continue
             if loop.time() >= until:
                 return []
             next_at = min(until, self._pending[0][0]) if self._pending else until

@@ -167,8 +167,11 @@ def _exit(state: State, task: TaskRecord, exit_code: int = 1) -> None:
     if task.desired_status == "RUNNING":
         task.desired_status = "STOPPED"
         task.stopping_at = state.now
-        task.stop_code = "EssentialContainerExited"
-        task.stopped_reason = "Essential container in task exited"
+        ran = task.started_at is not None
+        task.stop_code = "EssentialContainerExited" if ran else "TaskFailedToStart"
+        task.stopped_reason = (
+            "Essential container in task exited" if ran else "Task failed to start"
+        )
     _end(state, task, exit_code=exit_code)
 
 

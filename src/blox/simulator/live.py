@@ -20,6 +20,7 @@ class LiveCloud:
         self.cloud = cloud
         self.epoch = epoch
         self._listeners: list[Listener] = []
+        self._observers: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -30,6 +31,10 @@ class LiveCloud:
     def subscribe(self, listener: Listener) -> None:
         """Hand every event's envelope to `listener`, in the order of change."""
         self._listeners.append(listener)
+
+    def observe(self, observer: Callable[[], None]) -> None:
+        """Call `observer` whenever something may have changed."""
+        self._observers.append(observer)
 
     def settle(self) -> None:
         """Let the cloud catch up with the clock, hand out its events, and wake up when something
@@ -48,6 +53,8 @@ class LiveCloud:
         if events:
             for listener in self._listeners:
                 listener(events)
+        for observer in self._observers:
+            observer()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

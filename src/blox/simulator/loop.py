@@ -57,12 +57,27 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds of virtual time."""
         return self._virtual.now
 
+    def jump(self, seconds: float) -> None:
+        """Time passes and nothing runs: what was due meanwhile is late, as after a SIGSTOP."""
+        self._virtual.now += seconds
+
 
 def run(main: Coroutine[Any, Any, T], *, start: float = 0.0) -> T:
     """Run `main` to its end under virtual time that begins at `start`, cancel what it left behind,
     and return its result.
 
-    Raises Stuck when everything waits and nothing is scheduled, and whatever `main` raises.
+    Raises Stuck when everything waits and nothing is scheduled, whatever `main` raises, and
+    RuntimeError when a timer or a task that nobody awaited failed meanwhile.
     """
+    unhandled: list[Mapping[str, Any]] = []
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(start)) as runner:
-        return runner.run(main)
+        runner.get_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        try:
+            result = runner.run(main)
+        except Stuck as stuck:
+            if unhandled:
+                raise stuck from unhandled[0].get("exception")
+            raise
+    if unhandled:
+        raise RuntimeError(unhandled[0]["message"]) from unhandled[0].get("exception")
+    return result

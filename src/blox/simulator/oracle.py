@@ -51,6 +51,7 @@ from blox.simulator.oracle_truth import (
     Timeline,
     Violation,
     Wish,
+    able,
     every_host,
     longest_gap,
 )
@@ -146,7 +147,6 @@ class Oracle:
         definition: str = "",
         content: str = "",
         selector: HostTest = every_host,
-        able: HostTest = every_host,
         max_unavailable: str = "10%",
         healthy_after: float = 10.0,
         drain_deadline: float = 900.0,
@@ -160,7 +160,6 @@ class Oracle:
             definition=definition,
             content=content,
             selector=selector,
-            able=able,
             max_unavailable=max_unavailable,
             healthy_after=healthy_after,
             drain_deadline=drain_deadline,
@@ -272,7 +271,14 @@ class Oracle:
                     continue
                 if arn not in timelines and host.inactive:
                     continue
-                standing = _standing(host, asked.latest, newest.get(host.instance_id))
+                wish = asked.latest
+                standing = Standing(
+                    status=host.status,
+                    connected=host.agent_connected,
+                    matches=wish.selector(host),
+                    able=able(self._cloud.definitions.get(wish.definition), host),
+                    superseded=newest.get(host.instance_id, host) is not host,
+                )
                 timelines.setdefault(arn, Timeline()).record(now, standing)
 
     def _newest_records(self) -> dict[str, HostRecord]:
@@ -336,13 +342,3 @@ class Oracle:
         for call in sorted(done, key=lambda call: call.executed_at or call.time):
             if call.outcome == "done":
                 found += judge_stop(self._ledger, call)
-
-
-def _standing(host: HostRecord, wish: Wish, newest: HostRecord | None) -> Standing:
-    return Standing(
-        status=host.status,
-        connected=host.agent_connected,
-        matches=wish.selector(host),
-        able=wish.able(host),
-        superseded=newest is not None and newest is not host,
-    )

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from blox.ecs.model import ACTIVE, RUNNING
+from blox.simulator.documents import RESERVED_TCP
 from blox.simulator.model import DefinitionRecord, HostRecord, TaskRecord
 from blox.simulator.oracle_truth import (
     Asked,
     Ledger,
     Standing,
     Violation,
+    allowance,
     describe_task,
     draining,
     ran_within,
@@ -22,6 +24,7 @@ from blox.simulator.oracle_truth import (
 )
 
 CURRENT: Final = "current"
+NOT_SELECTED: Final = "not selected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +46,9 @@ def judge_healed(ledger: Ledger, now: float, *, settle: float) -> Iterator[Viola
     for asked in ledger.asked.values():
         if asked.ended is not None or not asked.latest.definition:
             continue
+        stalled = _stalled(ledger, asked)
         for host in ledger.timelines[asked.key]:
-            yield from _judge_host(ledger, asked, host, now, settle)
+            yield from _judge_host(ledger, asked, host, now, settle, stalled=stalled)
 
 
 def judge_reports(
@@ -67,9 +71,16 @@ def judge_reports(
                 continue
             yield from _judge_report(ledger, asked, about[0], now, settle)
     for (key, arn), about in said.items():
-        gone = key in ledger.asked and arn not in ledger.timelines[key]
-        if gone:
-            yield _bad(7, now, ledger.asked[key], arn, f"{about[0].state} on no host of ECS's", [])
+        if key in ledger.asked and _long_gone(ledger, arn, now):
+            text = f"reported as {about[0].state}, but ECS has no such host"
+            yield _bad(7, now, ledger.asked[key], arn, text, [str(one) for one in about])
+
+
+def _long_gone(ledger: Ledger, arn: str, now: float) -> bool:
+    host = ledger.cloud.hosts.get(arn)
+    if host is None:
+        return True
+    return host.inactive_at is not None and host.inactive_at < ledger.known_since(now)
 
 
 def judge_completed(ledger: Ledger, key: str, now: float) -> Iterator[Violation]:
@@ -93,7 +104,7 @@ def judge_completed(ledger: Ledger, key: str, now: float) -> Iterator[Violation]
 
 
 def _judge_host(
-    ledger: Ledger, asked: Asked, arn: str, now: float, settle: float
+    ledger: Ledger, asked: Asked, arn: str, now: float, settle: float, *, stalled: bool
 ) -> Iterator[Violation]:
     host = ledger.cloud.hosts[arn]
     timeline = ledger.timelines[asked.key][arn]
@@ -108,12 +119,13 @@ def _judge_host(
     if began is None or now - began < settle:
         return
     why = _why_none(ledger, asked, host, standing, now - settle)
-    if why and wanted:
+    if why and wanted and not (stalled and why == NOT_SELECTED):
         yield _bad(3, now, asked, arn, f"a daemon still runs on a host that is {why}", _lines(live))
     if not standing.startable or why:
         return
-    excuse = excused(ledger, asked, host)
-    if excuse and not wanted:
+    if not wanted and excused(ledger, asked, host):
+        return
+    if stalled and len(wanted) == len(live) == 1 and live[0].last_status == RUNNING:
         return
     if not is_current(ledger, asked, arn, now):
         text = "a ready host does not run exactly one daemon of the target"
@@ -129,7 +141,7 @@ def _why_none(
     if not standing.connected:
         return ""
     if standing.status == ACTIVE and not standing.matches:
-        return "not selected"
+        return NOT_SELECTED
     if not draining(standing):
         return ""
     began = ledger.timelines[asked.key][host.arn].since_when(draining)
@@ -141,6 +153,19 @@ def _why_none(
     if others or any(at > since for at in ended):
         return ""
     return "draining and empty"
+
+
+def _stalled(ledger: Ledger, asked: Asked) -> bool:
+    """Hosts that cannot have a daemon, for no fault of the caller's, use up the whole budget: then
+    a rollout stands still, as it must, and so do stops on hosts that are selected no longer."""
+    ready = [a for a, t in ledger.timelines[asked.key].items() if t.last().startable]
+    bare = [
+        arn
+        for arn in ready
+        if not any(task.live for task in ledger.slot(asked.key, arn))
+        and excused(ledger, asked, ledger.cloud.hosts[arn])
+    ]
+    return len(bare) >= allowance(asked.latest.max_unavailable, len(ready))
 
 
 def is_current(ledger: Ledger, asked: Asked, host: str, now: float) -> bool:
@@ -164,9 +189,8 @@ def excused(ledger: Ledger, asked: Asked, host: HostRecord) -> str:
     others = ledger.occupants(asked.key, host.arn, definition.family)
     if any(task.live for task in others):
         return "somebody else runs that daemon there"
-    missing = [name for name in definition.requires if name not in host.attributes]
-    if missing:
-        return f"it lacks {missing[0]}"
+    if host.external and not ledger.cloud.switches.start_on_external:
+        return "ECS starts nothing on external hosts here"
     return _no_room(ledger, host, definition)
 
 
@@ -176,7 +200,7 @@ def _no_room(ledger: Ledger, host: HostRecord, definition: DefinitionRecord) -> 
         return "no CPU is free"
     if sum(task.memory for task in live) + definition.memory > host.memory:
         return "no memory is free"
-    taken = [port for task in live for port in task.ports_tcp]
+    taken = [*RESERVED_TCP, *(port for task in live for port in task.ports_tcp)]
     if any(port in taken for port in definition.ports_tcp):
         return "a port is taken"
     taken = [port for task in live for port in task.ports_udp]

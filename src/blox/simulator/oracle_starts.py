@@ -7,7 +7,7 @@ there is no excuse: two daemons on one host are two, whoever could have known.
 
 from collections.abc import Iterator, Sequence
 
-from blox.simulator.model import CallLogged, TaskRecord
+from blox.simulator.model import CallLogged, SignatureCheck, TaskRecord
 from blox.simulator.oracle_truth import (
     Asked,
     Ledger,
@@ -45,9 +45,12 @@ def judge_task(ledger: Ledger, task: TaskRecord) -> Violation | None:
 
 
 def judge_signature(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
-    """Promise 1: an acting request is dated back by B, so that it lives no longer than S - B."""
-    wrong = call.signed_at is None or not ledger.dated_back(call)
-    if ledger.allowances.backdate and wrong:
+    """Promise 1: an acting request is dated back by B, so that it lives no longer than S - B.
+    Not asked where ECS refuses such dates or looks at none."""
+    switches = ledger.cloud.switches
+    if switches.backdated_refused or switches.signature is not SignatureCheck.ENFORCED:
+        return
+    if call.signed_at is None or not ledger.dated_back(call):
         text = f"a {call.operation} was not dated back: it could be accepted for too long"
         yield _of_call(1, ledger, call, "", text)
 

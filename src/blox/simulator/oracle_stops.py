@@ -44,11 +44,9 @@ def judge_stop_sent(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
 
 def judge_stop(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
     """Promises 2 and 6: what an executed StopTask of ours did."""
-    task = ledger.cloud.tasks.get(str(call.params.get("task", "")))
+    task = ledger.cloud.tasks.get(call.stopped)
     at = call.executed_at
-    if task is None or at is None or task.arn in ledger.stopped_by_us:
-        return
-    if task.stopping_at != at or task.stop_code != "UserInitiated":
+    if task is None or at is None:
         return
     ledger.stopped_by_us[task.arn] = at
     key = ledger.owners.get(task.arn)
@@ -170,7 +168,7 @@ def _judge_budget(
     at = call.executed_at if call.executed_at is not None else call.time
     decided = ledger.decided_at(call)
     surely = max(w.healthy_after for w in asked.wishes) + ledger.allowances.clock_slack
-    if not healthy_within(task, decided, decided, after=surely):
+    if task.started_at is None or task.started_at + surely > decided:
         return
     since = ledger.known_since(decided)
     allowed = ledger.most_allowed(asked.key, since, at)

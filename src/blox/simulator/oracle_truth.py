@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from blox.ecs.model import ACTIVE, DRAINING, MARKER
 from blox.simulator.cloud import Cloud
-from blox.simulator.model import CallLogged, HostRecord, TaskRecord
+from blox.simulator.model import CallLogged, DefinitionRecord, HostRecord, TaskRecord
 
 GROUP_PREFIX: Final = "blox:"
 """Every task that blox starts has the group `blox:ENVIRONMENT`."""
@@ -65,9 +65,6 @@ class Allowances:
     throttles: bool = True
     """ThrottlingException is no fault of the caller's here: others use the quota, or the cloud
     throttles at random."""
-    backdate: bool = True
-    """StartTask and StopTask must be dated back by B. False where the cloud checks no dates, or
-    refuses dates in the past."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +77,31 @@ class Wish:
     definition: str
     """The target's task definition ARN; "" while nothing was ever deployed."""
     content: str = ""
-    """Tells apart revisions with one definition and different `task` blocks."""
+    """Tells apart revisions with one definition and different `task` blocks; "" if they do not
+    matter."""
     selector: HostTest
-    able: HostTest
-    """Whether the target can run on the host at all (architecture, operating system)."""
     max_unavailable: str = "10%"
     healthy_after: float = 10.0
     drain_deadline: float = 900.0
+
+
+_ARCHITECTURES: Final = {"X86_64": "x86_64", "ARM64": "arm64"}
+"""A definition's words for what hosts say in `ecs.cpu-architecture`."""
+
+
+def able(definition: DefinitionRecord | None, host: HostRecord) -> bool:
+    """Whether tasks of this definition can run on the host at all, as far as both say."""
+    if definition is None:
+        return True
+    platform = definition.document.get("runtimePlatform")
+    asked = platform.get("cpuArchitecture") if isinstance(platform, dict) else None
+    has = host.attributes.get("ecs.cpu-architecture")
+    if asked is not None and has is not None and _ARCHITECTURES.get(str(asked)) != has:
+        return False
+    kinds = definition.document.get("compatibilities")
+    if isinstance(kinds, list) and ("EXTERNAL" if host.external else "EC2") not in kinds:
+        return False
+    return all(name in host.attributes for name in definition.requires)
 
 
 def allowance(max_unavailable: str, wanted: int) -> int:
@@ -340,11 +355,11 @@ class Ledger:
         return (older or named)[-1].key if named else None
 
     def on_target(self, task: TaskRecord, wish: Wish) -> bool:
-        """Whether the task runs what the wish asks."""
+        """Whether the task runs what the wish asks. Contents are compared where both are known."""
         if task.definition != wish.definition:
             return False
-        known = self.deployments.get(task.started_by)
-        return known is None or known[1] == wish.content
+        content = self.deployments.get(task.started_by, ("", ""))[1]
+        return not content or not wish.content or content == wish.content
 
     def slot(self, key: str, host: str) -> Sequence[TaskRecord]:
         """Every task that the environment ever had on the host, oldest first."""

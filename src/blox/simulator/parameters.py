@@ -115,6 +115,14 @@ def whole(value: object) -> int:
     return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
 
 
+def size(parameters: Parameters, name: str) -> int:
+    """A task's `cpu` (units) or `memory` (MiB), which travel as text; 0 when absent."""
+    text = parameters.text(name) or "0"
+    if not text.isdecimal():
+        raise client_error(f"Invalid '{name}' setting for task.")
+    return int(text)
+
+
 def check_cluster_name(name: str) -> None:
     """Raises for a name that ECS would not take."""
     if _CLUSTER.match(name) is None:

@@ -30,13 +30,14 @@ from blox.simulator.model import Fault, Json, SignatureCheck
 from blox.simulator.sqs import Queues, event_body
 from blox.simulator.sqs_shapes import QueueFault
 from blox.simulator.wire_answers import Answer, content_type, error_answer, json_object, refusal
-from blox.simulator.wire_faults import QUIET, FaultBook, Strike
+from blox.simulator.wire_faults import QUIET, FaultBook, Strike, deliveries
 from blox.simulator.wire_signature import BadSignature, Received, Signed, check_age, parse, verify
 
 _ECS: Final = "AmazonEC2ContainerServiceV20141113."
 _SQS: Final = "AmazonSQS."
 _OTHERS_AGE: Final = 300.0
 """How old a signature SQS and STS accept; S is about ECS alone."""
+_SUSPENDED: Final = 1.0
 _BODY_LIMIT: Final = 4_194_304
 
 
@@ -79,7 +80,7 @@ class SimulatedAws:
         self.url = ""
         self._secrets = secrets
         self._ahead = ahead
-        self._latest = 0.0
+        self._origin = time.time() + ahead - time.monotonic()
         self._random = random.Random(seed)
         self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -87,13 +88,21 @@ class SimulatedAws:
         self._closing = False
         self._date = (0, "")
         self._control = Control(
-            cloud, queues=queues, book=self.book, routes=self.routes, now=self.now
+            cloud,
+            queues=queues,
+            book=self.book,
+            routes=self.routes,
+            now=self.now,
+            polls=lambda name: len(self._waiters.get(name, ())),
         )
 
     def now(self) -> float:
-        """The cloud's clock, seconds since 1970-01-01 UTC. Never goes back."""
-        self._latest = max(self._latest, time.time() + self._ahead)
-        return self._latest
+        """The cloud's clock, seconds since 1970-01-01 UTC. Never goes back: it runs with the
+        monotonic clock, and follows the wall clock only forward (this machine was suspended)."""
+        monotonic, wall = time.monotonic(), time.time() + self._ahead
+        if wall > self._origin + monotonic + _SUSPENDED:
+            self._origin = wall - monotonic
+        return self._origin + monotonic
 
     # --- The passing of time ---------------------------------------------------------------------
 
@@ -123,7 +132,8 @@ class SimulatedAws:
             for name in self.routes:
                 queue = self.queues.named(name)
                 if queue is not None:
-                    queue.send(body, now=now)
+                    for delay in deliveries(self.cloud.faults, self._random):
+                        queue.send(body, now=now, delay=delay)
                     self._wake(name)
 
     def _wake(self, name: str) -> None:
@@ -146,7 +156,11 @@ class SimulatedAws:
         body = await _body(request)
         if request.path == "/_control" or request.path.startswith("/_control/"):
             status, text = self._control.answer(
-                request.method, request.path_qs, body, host=request.host
+                request.method,
+                request.path_qs,
+                body,
+                host=request.host,
+                origin=request.headers.get("Origin", ""),
             )
             self.pump()
             return web.Response(status=status, body=text, content_type="application/json")
@@ -235,7 +249,7 @@ class SimulatedAws:
         answer = await self._execute(call, strike)
         if strike.delay:
             await asyncio.sleep(strike.delay)
-        if strike.outcome != "answer" and answer.status == 200:
+        if strike.outcome != "answer":
             return self._struck(call, strike, done=answer)
         return answer
 
@@ -432,10 +446,10 @@ async def serving(
     for name in queues:
         server.queues.call("CreateQueue", {"QueueName": name}, now=server.now(), base=server.url)
         server.routes.append(name)
-    runner = web.ServerRunner(web.Server(server.handle, access_log=None))
+    runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=1.0)
     try:
         await runner.setup()
-        await web.SockSite(runner, bound, shutdown_timeout=1.0).start()
+        await web.SockSite(runner, bound, backlog=1_024).start()
         server.pump()
         yield server
     finally:

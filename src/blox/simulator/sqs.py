@@ -111,6 +111,7 @@ class Queues:
         return self._queues.get(name)
 
     def names(self) -> list[str]:
+        """The names of all queues, sorted."""
         return sorted(self._queues)
 
     # --- Queues ------------------------------------------------------------------------------

@@ -54,32 +54,46 @@ class Request(Struct, frozen=True, kw_only=True, rename="pascal"):
 
 
 class Named(Request, frozen=True, kw_only=True):
+    """A request about a queue by its name."""
+
     queue_name: str
 
 
 class Create(Named, frozen=True, kw_only=True):
+    """CreateQueue."""
+
     attributes: dict[str, str] = {}
 
 
 class Listing(Request, frozen=True, kw_only=True):
+    """ListQueues."""
+
     queue_name_prefix: str = ""
     max_results: int | None = None
     next_token: str | None = None
 
 
 class Of(Request, frozen=True, kw_only=True):
+    """A request about a queue by its URL."""
+
     queue_url: str
 
 
 class GetAttributes(Of, frozen=True, kw_only=True):
+    """GetQueueAttributes."""
+
     attribute_names: tuple[str, ...] = ()
 
 
 class SetAttributes(Of, frozen=True, kw_only=True):
+    """SetQueueAttributes."""
+
     attributes: dict[str, str]
 
 
 class Receive(Of, frozen=True, kw_only=True):
+    """ReceiveMessage. Seconds."""
+
     attribute_names: tuple[str, ...] = ()
     message_system_attribute_names: tuple[str, ...] = ()
     message_attribute_names: tuple[str, ...] = ()
@@ -89,20 +103,28 @@ class Receive(Of, frozen=True, kw_only=True):
 
 
 class Entry(Request, frozen=True, kw_only=True):
+    """One entry of a batch; as a request of its own it has no id."""
+
     id: str = ""
 
 
 class SendEntry(Entry, frozen=True, kw_only=True):
+    """SendMessage, or one entry of its batch."""
+
     message_body: str
     delay_seconds: int | None = None
     message_attributes: dict[str, AttributeValue] = {}
 
 
 class DeleteEntry(Entry, frozen=True, kw_only=True):
+    """DeleteMessage, or one entry of its batch."""
+
     receipt_handle: str
 
 
 class VisibilityEntry(Entry, frozen=True, kw_only=True):
+    """ChangeMessageVisibility, or one entry of its batch."""
+
     receipt_handle: str
     visibility_timeout: int
 

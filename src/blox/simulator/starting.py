@@ -21,7 +21,7 @@ from blox.simulator.model import (
     RepeatedHost,
     TaskRecord,
 )
-from blox.simulator.parameters import Parameters, invalid, started_by, tags, whole
+from blox.simulator.parameters import Parameters, invalid, size, started_by, tags, whole
 from blox.simulator.state import State
 from blox.simulator.visibility import page
 
@@ -97,11 +97,12 @@ def _overridden(overrides: Parameters, definition: DefinitionRecord) -> tuple[st
                 marker = str(variable.get("value", ""))
         if "cpu" in override and "cpu" not in definition.document:
             cpu += whole(override["cpu"]) - whole(sizes[name].get("cpu"))
-        size = override.get("memoryReservation", override.get("memory"))
-        if size is not None and "memory" not in definition.document:
+        asked = override.get("memoryReservation", override.get("memory"))
+        if asked is not None and "memory" not in definition.document:
             was = sizes[name].get("memoryReservation", sizes[name].get("memory"))
-            memory += whole(size) - whole(was)
-    return marker, (int(overrides.text("cpu") or cpu), int(overrides.text("memory") or memory))
+            memory += whole(asked) - whole(was)
+    cpu, memory = size(overrides, "cpu") or cpu, size(overrides, "memory") or memory
+    return marker, (cpu, memory)
 
 
 def _check_roles(state: State, definition: DefinitionRecord) -> None:
@@ -230,7 +231,7 @@ def run_task(state: State, parameters: Parameters, logged: CallLogged) -> Json:
     request = json.dumps(parameters.members, sort_keys=True)
     key = (order.cluster.name, token)
     earlier = state.tokens.get(key)
-    if token and earlier is not None and state.now < earlier[2]:
+    if token and earlier is not None and _token_lives(state, earlier):
         if earlier[0] != request:
             raise Fault("ConflictException", "The client token was used with other parameters.")
         again = [state.tasks[arn] for arn in earlier[1]]
@@ -243,9 +244,14 @@ def run_task(state: State, parameters: Parameters, logged: CallLogged) -> Json:
             failures.append(failure)
         else:
             made.append(order.start(state, host, logged.request_id))
-    if token:
+    if token and made:
         state.tokens[key] = (request, [task.arn for task in made], state.now + _DAY)
     return _placed(state, logged, made, failures)
+
+
+def _token_lives(state: State, used: tuple[str, list[str], float]) -> bool:
+    """A token is remembered for a day, or until an hour after its tasks stopped."""
+    return state.now < used[2] and not all(state.tasks[arn].expired for arn in used[1])
 
 
 def _pick(

@@ -99,11 +99,12 @@ class State:
 
     def advance(self, now: float) -> None:
         """Carry out what is due by `now`. A time before the last one counts as the last one."""
-        while self._calendar and self._calendar[0][0] <= now:
+        until = max(self.now, now)
+        while self._calendar and self._calendar[0][0] <= until:
             time, _, action = heapq.heappop(self._calendar)
             self.now = max(self.now, time)
             action()
-        self.now = max(self.now, now)
+        self.now = until
 
     # --- Names ------------------------------------------------------------------------------------
 

@@ -7,9 +7,12 @@ difference is what a caller cannot see and must not guess.
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from random import Random
 from typing import Final, Literal
 
 from msgspec import Struct, field
+
+from blox.simulator.faults import Faults
 
 Outcome = Literal["answer", "drop", "error", "throttle", "garble", "anonymous"]
 """`answer`: as if nothing had happened. `drop`: the connection is cut. `error`: `status` and
@@ -142,3 +145,22 @@ def _problem(rule: Rule) -> str:
     if rule.stage == "accepted" and rule.service != "ecs":
         return "only ECS accepts a call and executes it later: service must be ecs."
     return ""
+
+
+def deliveries(faults: Faults, random: Random) -> list[float]:
+    """After how many seconds an event enters a queue: once, at once; or as the rates of lost,
+    doubled, late and ancient events have it."""
+    if faults.event_lost and random.random() < faults.event_lost:
+        return []
+    copies = 1
+    if faults.event_doubled and random.random() < faults.event_doubled:
+        copies = random.randint(2, 3)
+    return [_event_delay(faults, random) for _ in range(copies)]
+
+
+def _event_delay(faults: Faults, random: Random) -> float:
+    if faults.event_ancient and random.random() < faults.event_ancient:
+        return random.uniform(3_600.0, 14 * 86_400.0)
+    if faults.event_late and random.random() < faults.event_late:
+        return random.uniform(5.0, 7_200.0)
+    return 0.0

@@ -8,6 +8,7 @@ from blox.simulator.model import RepeatedHost, Switches
 from blox.simulator.workload_steps import Value
 
 _RATES: Final[dict[str, float]] = {
+    "pause": 0.1,
     "unreachable": 0.1,
     "drop_request": 0.1,
     "late_request": 0.1,

@@ -150,7 +150,8 @@ class Course:
 
     def _join(self, at: float, *, registering: bool) -> None:
         self._made += 1
-        name = f"i-{self._made:017x}"
+        external = self._random.random() < 0.1
+        name = f"{'mi' if external else 'i'}-{self._made:017x}"
         cluster = self._random.choice(self._clusters)
         self._machines.append(_Machine(name, cluster))
         self._emit(
@@ -160,7 +161,7 @@ class Course:
             machine=name,
             pool=self._random.choice(POOLS),
             arch="arm64" if self._random.random() < 0.15 else "x86_64",
-            external=self._random.random() < 0.1,
+            external=external,
             registering=registering,
         )
         if registering:
@@ -261,6 +262,12 @@ class Course:
         machine = self._machine()
         if machine is not None:
             self._emit(at, Action.HOST_DUPLICATE, machine=machine.name)
+
+    def reboot(self, at: float) -> None:
+        machine = self._machine()
+        if machine is not None:
+            seconds = self._span(5.0, 900.0)
+            self._emit(at, Action.HOST_REBOOT, machine=machine.name, seconds=seconds)
 
     def move(self, at: float) -> None:
         machine = self._machine()
@@ -458,6 +465,7 @@ FEATURES: Final[dict[str, tuple[Callable[[Course, float], None], float]]] = {
     "pause": (Course.pause, 0.3),
     "poison": (Course.poison, 0.2),
     "queue": (Course.queue, 0.2),
+    "reboot": (Course.reboot, 0.2),
     "recreate": (Course.recreate, 0.2),
     "select": (Course.select, 0.2),
     "sicken": (Course.sicken, 0.25),

@@ -29,6 +29,8 @@ class Action(StrEnum):
     """Without its agent: the record stays ACTIVE for ever."""
     HOST_DUPLICATE = "host.duplicate"
     """The machine registers a second time."""
+    HOST_REBOOT = "host.reboot"
+    """The machine is away and comes back as the same record, its tasks ended. [machine, seconds]"""
     HOST_MOVE = "host.move"
     """Its pool attribute changes, and with it what matches. [machine, pool]"""
     AGENT_LOSE = "agent.lose"

@@ -45,8 +45,8 @@ class _Written(Struct, frozen=True):
 
 
 def encode(kind: str, value: Struct) -> bytes:
-    """A record's bytes, in format WRITTEN. Equal values give equal bytes."""
-    return msgspec.json.encode(_Written(WRITTEN, kind, value), order="deterministic")
+    """A record's bytes, in format WRITTEN. Mappings keep their order."""
+    return msgspec.json.encode(_Written(WRITTEN, kind, value))
 
 
 def decode(

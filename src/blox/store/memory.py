@@ -33,9 +33,13 @@ class Faults(Protocol):
     leave the outcome open, raise StoreUnknown: from `before` nothing was applied, from `after` all.
     """
 
-    def before(self, operation: str, /) -> Awaitable[None] | None: ...
+    def before(self, operation: str, /) -> Awaitable[None] | None:
+        """Nothing has been applied yet."""
+        ...
 
-    def after(self, operation: str, /) -> Awaitable[None] | None: ...
+    def after(self, operation: str, /) -> Awaitable[None] | None:
+        """It has been applied; the caller has not been told."""
+        ...
 
 
 @dataclass(slots=True)
@@ -113,6 +117,7 @@ class MemoryData:
         self.bell.ring()
 
     def listing(self, prefix: str) -> Listing:
+        """Every record under `prefix`, in key order."""
         keys = sorted(key for key in self.records if key.startswith(prefix))
         return Listing(tuple(self.records[key] for key in keys), self.revision)
 
@@ -123,6 +128,7 @@ class MemoryData:
         return [c for c in self.changes if c.revision > after and c.key.startswith(prefix)]
 
     def grant(self, ttl: float, now: float) -> int:
+        """A new lease that begins now."""
         self.last_lease += 1
         self.leases[self.last_lease] = _Lease(ttl, now + ttl)
         return self.last_lease
@@ -179,6 +185,7 @@ class MemoryStore:
         self, compares: Sequence[Compare], writes: Sequence[Put | Delete]
     ) -> Outcome:
         check_transaction(compares, writes)
+        compares, writes = tuple(compares), tuple(writes)
         await self._enter("transact")
         outcome = self.data.apply(compares, writes)
         await self._leave("transact")
@@ -231,9 +238,9 @@ class MemoryStore:
         self.data.bell.ring()
 
     async def _enter(self, operation: str) -> None:
-        if self._faults is not None:
-            await _taking_time(self._faults.before(operation))
         await asyncio.sleep(0)
+        if self._faults is not None:  # Asked last: if it takes no time, nothing comes between.
+            await _taking_time(self._faults.before(operation))
         if self._cut:
             raise StoreUnavailable("The store is closed.")
         self._arm()

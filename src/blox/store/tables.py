@@ -96,10 +96,12 @@ class Tables:
     # --- Records ----------------------------------------------------------------------------------
 
     def get(self, key: str) -> Record | None:
+        """The record under `key`."""
         row = self._sql("SELECT value, created, modified FROM records WHERE key = ?", (key,)).get
         return None if row is None else Record(key, *row)
 
     def list(self, prefix: str) -> Listing:
+        """Every record under `prefix`, in key order."""
         low, high = _bounds(prefix)
         rows = self._sql(
             "SELECT key, value, created, modified FROM records "
@@ -201,11 +203,13 @@ class Tables:
     # --- Leases -----------------------------------------------------------------------------------
 
     def grant(self, ttl: float) -> int:
+        """A new lease; its id was never given before in this opening of the file."""
         lease = next(self._ids)
         self.leases[lease] = Lease(ttl, self.now + ttl)
         return lease
 
     def keep_alive(self, lease: int) -> bool:
+        """Renew a lease from now; False if it has ended."""
         held = self.leases.get(lease)
         if held is None:
             return False

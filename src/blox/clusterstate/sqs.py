@@ -1,0 +1,157 @@
+"""Events from an SQS queue, over the same transport as ECS's calls.
+
+Long polling, ten messages a call, and removal in one batch:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
+The protocol is AWS JSON 1.0 with the prefix AmazonSQS in X-Amz-Target.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from blox.clusterstate.source import QueueUnavailable
+from blox.ecs.errors import CREDENTIAL_CODES, DENIED_CODES, SIGNATURE_CODES
+from blox.ecs.port import Lost, NotSent, Transport
+from blox.ecs.wire import error_of
+
+BATCH = 10
+"""Most messages that one receive or delete takes."""
+WAIT = 20
+"""Seconds that a receive waits for a message: the most that SQS allows."""
+_ABSENT_CODES = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
+_MEANWHILE = "Until then clusters are known by sweeps alone."
+
+
+class SqsMessage(Struct, frozen=True):
+    """One delivery."""
+
+    id: str
+    body: bytes
+    receipt: str
+    """What deletes this delivery: another one of the same message has another."""
+
+
+class _Shape(Struct, frozen=True, rename="pascal"):
+    """Base of SQS's JSON: PascalCase names."""
+
+
+class _QueueUrl(_Shape, frozen=True):
+    queue_url: str
+
+
+class _Received(_Shape, frozen=True):
+    message_id: str
+    receipt_handle: str
+    body: str
+
+
+class _Messages(_Shape, frozen=True):
+    messages: tuple[_Received, ...] | None = None
+
+
+class _NotDeleted(_Shape, frozen=True):
+    id: str = ""
+    code: str = ""
+
+
+class _Deleted(_Shape, frozen=True):
+    failed: tuple[_NotDeleted, ...] | None = None
+
+
+A = TypeVar("A", bound=Struct)
+
+
+class SqsSource:
+    """One SQS queue. Nothing is asked of SQS before the first receive, and a queue that appears
+    later is found then."""
+
+    def __init__(self, queue: str, transport: Transport, *, now: Callable[[], float]) -> None:
+        """`queue`: its name, in the transport's region and account, or its URL. `now`: the time to
+        sign with, seconds since 1970-01-01 UTC."""
+        self._queue = queue
+        self._url = queue if "://" in queue else None
+        self._transport = transport
+        self._now = now
+
+    async def receive(self) -> Sequence[SqsMessage]:
+        """Up to ten messages, none when none came within 20 s."""
+        asked = {
+            "QueueUrl": await self._where(),
+            "MaxNumberOfMessages": BATCH,
+            "WaitTimeSeconds": WAIT,
+        }
+        answer = await self._call("ReceiveMessage", asked, _Messages)
+        return [
+            SqsMessage(message.message_id, message.body.encode(), message.receipt_handle)
+            for message in answer.messages or ()
+        ]
+
+    async def delete(self, messages: Sequence[SqsMessage]) -> None:
+        left = 0
+        for at in range(0, len(messages), BATCH):
+            batch = messages[at : at + BATCH]
+            entries = [
+                {"Id": str(number), "ReceiptHandle": message.receipt}
+                for number, message in enumerate(batch)
+            ]
+            asked = {"QueueUrl": await self._where(), "Entries": entries}
+            answer = await self._call("DeleteMessageBatch", asked, _Deleted)
+            left += len(answer.failed or ())
+        if left:
+            raise QueueUnavailable(
+                f"{left} of {len(messages)} messages could not be removed from the queue "
+                f"{self._queue}. They will come again, and change nothing then."
+            )
+
+    async def _where(self) -> str:
+        """The queue's URL: as given, or asked for once."""
+        if self._url is None:
+            asked = {"QueueName": self._queue}
+            self._url = (await self._call("GetQueueUrl", asked, _QueueUrl)).queue_url
+        return self._url
+
+    async def _call(self, operation: str, asked: Mapping[str, object], form: type[A]) -> A:
+        body = msgspec.json.encode(asked)
+        try:
+            answer = await self._transport.send(operation, body, date=self._now)
+        except NotSent as error:
+            raise QueueUnavailable(
+                f"The queue {self._queue} cannot be reached ({operation}, {error.code}): "
+                f"{error.cause}. {_MEANWHILE}"
+            ) from error
+        except Lost as error:
+            raise QueueUnavailable(
+                f"The queue {self._queue} did not answer {operation}: {error.cause}. {_MEANWHILE}"
+            ) from error
+        if answer.status != 200:
+            raise self._refused(operation, answer.status, answer.body)
+        try:
+            return msgspec.json.decode(answer.body, type=form)
+        except ValueError as error:
+            raise QueueUnavailable(
+                f"The queue {self._queue} answered {operation} with something that cannot be read: "
+                f"{error}. {_MEANWHILE}"
+            ) from error
+
+    def _refused(self, operation: str, status: int, body: bytes) -> QueueUnavailable:
+        code, message, _ = error_of(status, body)
+        if code in _ABSENT_CODES:
+            return QueueUnavailable(
+                f"There is no queue {self._queue} in this region and account. Create it, or name "
+                f"another one. {_MEANWHILE}"
+            )
+        if code in DENIED_CODES:
+            return QueueUnavailable(
+                f"Reading the queue {self._queue} is denied: {message} Allow sqs:GetQueueUrl, "
+                f"sqs:ReceiveMessage and sqs:DeleteMessage on it. {_MEANWHILE}"
+            )
+        if code in CREDENTIAL_CODES or code in SIGNATURE_CODES:
+            return QueueUnavailable(
+                f"The credentials do not open the queue {self._queue} ({code}): {message} Renew "
+                f"them. {_MEANWHILE}"
+            )
+        return QueueUnavailable(
+            f"The queue {self._queue} refused {operation}: {code}: {message} {_MEANWHILE}"
+        )

@@ -1,0 +1,396 @@
+"""The view: our copy of each watched cluster, kept by events, sweeps and our own calls' answers.
+
+What is known is read synchronously, from memory. What changes is told to the listeners
+synchronously too, after it is in. In the background, each cluster has two tasks: one sweeps it, the
+other describes what is only half known. Clusters share nothing but the queue, so that one which
+cannot be read holds up no other.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import structlog
+
+from blox.base.ambient import Clock
+from blox.base.backoff import exponential
+from blox.base.ids import parse_arn
+from blox.base.tasks import TaskSet
+from blox.clusterstate.cluster import Cluster, Told
+from blox.clusterstate.counters import Counters
+from blox.clusterstate.drift import Drift
+from blox.clusterstate.merge import Evidence
+from blox.clusterstate.services import DaemonServices
+from blox.clusterstate.shared import SharedCall, within
+from blox.clusterstate.sweep import Sweeper
+from blox.ecs.errors import EcsError
+from blox.ecs.events import HostEvent, TaskEvent
+from blox.ecs.model import Task, TaskDocument
+from blox.ecs.port import EcsReads, Read
+from blox.ecs.seen import ClusterSeen, HostSeen, Presumed, Touched
+from blox.settings import Assumptions, ViewSettings
+
+FIRST_RETRY = 1.0
+LAST_RETRY = 60.0
+"""Seconds until a sweep that failed is tried again; doubles in between."""
+
+_log = structlog.get_logger("blox.clusterstate")
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One watched cluster and its background tasks."""
+
+    cluster: Cluster
+    sweeper: Sweeper
+    look: SharedCall[bool]
+    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    """The pace of its sweeps may have changed."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something in it may be half known."""
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+
+class View:
+    """What `blox.scheduler.view.ClusterView` asks for, and the way in for events."""
+
+    def __init__(
+        self,
+        reads: EcsReads,
+        clock: Clock,
+        *,
+        assumptions: Assumptions,
+        settings: ViewSettings,
+        clusters: Sequence[str] = (),
+        queue: bool = False,
+        counters: Counters | None = None,
+    ) -> None:
+        """`clusters`: names or ARNs that are watched from the start and never let go. `queue`:
+        events are meant to come; until `queue_flows` says that they do, sweeps go at the pace of a
+        view without a queue."""
+        self.counters = Counters() if counters is None else counters
+        self._reads = reads
+        self._clock = clock
+        self._assumptions = assumptions
+        self._settings = settings
+        self._named = tuple(clusters)
+        self._drift = Drift() if queue else None
+        self._flowing = False
+        self._watched: dict[str, _Watched] = {}
+        self._resolving: dict[str, str | None] = {}
+        self._early: dict[str, list[tuple[Presumed, float]]] = {}
+        self._listeners: list[Callable[[Touched], None]] = []
+        self._services = DaemonServices(reads, clock, changed=self._service_changed)
+        self._tasks = TaskSet("view")
+
+    # --- What is known ----------------------------------------------------------------------------
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The ARNs of the watched clusters, sorted."""
+        return tuple(sorted(self._watched))
+
+    def cluster(self, cluster_arn: str) -> ClusterSeen | None:
+        watched = self._watched.get(cluster_arn)
+        return None if watched is None else watched.cluster.seen
+
+    def hosts(self, cluster_arn: str) -> Iterable[HostSeen]:
+        watched = self._watched.get(cluster_arn)
+        return () if watched is None else watched.cluster.records.listed()
+
+    def host(self, host_arn: str) -> HostSeen | None:
+        for cluster in self._clusters_of(host_arn, "container-instance"):
+            seen = cluster.records.seen(host_arn)
+            if seen is not None:
+                return seen
+        return None
+
+    def tasks_on(self, host_arn: str) -> Sequence[Task]:
+        for cluster in self._clusters_of(host_arn, "container-instance"):
+            tasks = cluster.records.tasks_on(host_arn)
+            if tasks:
+                return tasks
+        return ()
+
+    def task(self, task_arn: str) -> Task | None:
+        for cluster in self._clusters_of(task_arn, "task"):
+            entry = cluster.records.task(task_arn)
+            if entry is not None:
+                return entry.task
+        return None
+
+    def started_by(self, started_by: str) -> Sequence[Task]:
+        found = [
+            task
+            for watched in self._watched.values()
+            for task in watched.cluster.records.started_by(started_by)
+        ]
+        return sorted(found, key=lambda task: task.arn)
+
+    def is_daemon_service(self, cluster_arn: str, group: str) -> bool:
+        return self._services.is_daemon(cluster_arn, group)
+
+    def subscribe(self, listener: Callable[[Touched], None]) -> None:
+        self._listeners.append(listener)
+
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong beside single clusters' read errors: a sentence each."""
+        found = [text for _, text in sorted(self._resolving.items()) if text is not None]
+        if self._drift is not None:
+            text = self._drift.problem(
+                alarm=self._settings.missed_events_alarm, now=self._clock.monotonic()
+            )
+            if text is not None:
+                found.append(text)
+        return tuple(found)
+
+    # --- What comes in ----------------------------------------------------------------------------
+
+    def answer(self, task: TaskDocument, begun: float) -> None:
+        for cluster in self._clusters_of(task.task_arn, "task", task.cluster_arn):
+            evidence = Evidence(
+                cluster_arn=cluster.arn, received=self._clock.monotonic(), begun=begun
+            )
+            cluster.read_tasks((task,), evidence, own=True)
+            self._changed(cluster)
+            return
+
+    def presume(self, task: Presumed) -> None:
+        now = self._clock.monotonic()
+        watched = self._watched.get(task.cluster_arn)
+        if watched is None:
+            self._early.setdefault(task.cluster_arn, []).append((task, now))
+            return
+        watched.cluster.presume(task, now=now)
+        self._changed(watched.cluster)
+
+    def apply(self, event: TaskEvent | HostEvent) -> Told | Literal["ignored"]:
+        """Apply one event; what became of it. Events about clusters that are not watched, or that
+        ECS says are not there, are ignored: their next sweep tells."""
+        watched = self._watched.get(event.cluster_arn)
+        if watched is None or not watched.cluster.active:
+            self.counters.events_ignored += 1
+            return "ignored"
+        now = self._clock.monotonic()
+        cluster = watched.cluster
+        if isinstance(event, TaskEvent):
+            told = cluster.task_event(event.task, time=event.time, now=now)
+        else:
+            told = cluster.host_event(event.host, time=event.time, now=now)
+        if told == "applied":
+            self.counters.events_applied += 1
+        elif told == "known":
+            self.counters.events_known += 1
+        else:
+            self.counters.events_too_old += 1
+        self.counters.queue_lag = max(0.0, self._reads.now() - event.time)
+        self._changed(cluster)
+        return told
+
+    def queue_flows(self, *, flowing: bool) -> None:
+        """The queue is being read, or it cannot be: then sweeps are all there is."""
+        if flowing == self._flowing:
+            return
+        self._flowing = flowing
+        if self._drift is not None:
+            self._drift.flow(flowing=flowing)
+        for watched in self._watched.values():
+            watched.nudge.set()
+
+    # --- Watching ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Watch the named clusters, and keep everything going until cancelled.
+
+        Raises BackgroundTaskEnded when a part of the view has broken.
+        """
+        self._tasks.start(self._services.run(), name="services", eternal=True)
+        for cluster in self._named:
+            await self.follow(cluster)
+        await self._tasks.watch()
+
+    async def close(self) -> None:
+        """Stop reading."""
+        await self._tasks.close()
+
+    async def follow(self, cluster: str) -> None:
+        arn = parse_arn(cluster)
+        if arn is not None:
+            self._watch(cluster)
+        elif cluster not in self._resolving and not any(
+            _named(watched, cluster) for watched in self._watched
+        ):
+            self._resolving[cluster] = None
+            self._tasks.start(self._resolve(cluster), name=f"find {cluster}")
+
+    def unfollow(self, cluster_arn: str) -> None:
+        if any(cluster_arn == name or _named(cluster_arn, name) for name in self._named):
+            return
+        watched = self._watched.pop(cluster_arn, None)
+        if watched is None:
+            return
+        for task in watched.tasks:
+            task.cancel()
+        self._services.forget(cluster_arn)
+        self._tell(Touched(cluster_arn=cluster_arn, cluster=True))
+
+    async def look(self, cluster_arn: str) -> bool:
+        watched = self._watched.get(cluster_arn)
+        return watched is not None and bool(await watched.look())
+
+    async def describe(self, cluster_arn: str, tasks: Sequence[str]) -> Read[TaskDocument] | None:
+        watched = self._watched.get(cluster_arn)
+        if watched is None:
+            return None
+        return await watched.sweeper.describe(tuple(tasks))
+
+    def _watch(self, arn: str) -> None:
+        if arn in self._watched:
+            return
+        cluster = Cluster(
+            arn,
+            read_lag=self._assumptions.read_lag,
+            settings=self._settings,
+            counters=self.counters,
+            horizon=self._reads.now(),
+            drift=self._drift,
+        )
+        sweeper = Sweeper(
+            self._reads,
+            self._clock,
+            cluster,
+            counters=self.counters,
+            changed=lambda: self._changed(cluster),
+        )
+        name = arn.rsplit("/", 1)[-1]
+
+        def start(work: Coroutine[Any, Any, bool]) -> "asyncio.Task[bool]":
+            return self._tasks.start(work, name=f"look at {name}")
+
+        watched = _Watched(cluster, sweeper, SharedCall(sweeper.look, start))
+        self._watched[arn] = watched
+        for presumed, now in self._early.pop(arn, ()):
+            cluster.presume(presumed, now=now)
+        self._changed(cluster)
+        watched.tasks += [
+            self._tasks.start(self._sweep(watched), name=f"sweep {name}", eternal=True),
+            self._tasks.start(self._clarify(watched), name=f"clarify {name}", eternal=True),
+        ]
+
+    # --- In the background ------------------------------------------------------------------------
+
+    async def _sweep(self, watched: _Watched) -> None:
+        """Sweep one cluster for ever."""
+        failures = 0
+        while True:
+            begun = self._clock.monotonic()
+            complete = await watched.sweeper.sweep()
+            took = self._clock.monotonic() - begun
+            if complete or not watched.cluster.active:
+                failures = 0
+            else:
+                failures += 1
+            await self._pause(watched, begun=begun, took=took, failures=failures)
+
+    async def _pause(self, watched: _Watched, *, begun: float, took: float, failures: int) -> None:
+        """Until the next sweep is due. The interval may change meanwhile."""
+        while True:
+            if failures:
+                wait = exponential(
+                    failures, first=FIRST_RETRY, factor=2.0, most=LAST_RETRY, jitter=0.0
+                )
+                due = begun + took + wait
+            else:
+                due = begun + max(self._interval(), 2 * took)
+            watched.nudge.clear()
+            if not await within(watched.nudge, due - self._clock.monotonic()):
+                return
+
+    def _interval(self) -> float:
+        if self._flowing:
+            return self._settings.sweep_interval_with_queue
+        return self._settings.sweep_interval_without_queue
+
+    async def _clarify(self, watched: _Watched) -> None:
+        """Describe what is half known in one cluster, for ever."""
+        cluster = watched.cluster
+        while True:
+            due = cluster.next_ask()
+            watched.asked.clear()
+            if due is None:
+                await watched.asked.wait()
+                continue
+            now = self._clock.monotonic()
+            if due > now:
+                await within(watched.asked, due - now)
+                continue
+            tasks, hosts = cluster.asked(now=now)
+            if tasks:
+                await watched.sweeper.describe(tasks)
+            if hosts:
+                await watched.sweeper.describe_hosts(hosts)
+
+    async def _resolve(self, name: str) -> None:
+        """Find the ARN of a cluster that was named, however long that takes, and watch it."""
+        failures = 0
+        while True:
+            try:
+                answer = await self._reads.describe_clusters([name])
+                if answer.items:
+                    break
+                problem = f"Cluster {name} is not there."
+            except EcsError as error:
+                problem = f"Cluster {name} could not be looked up: {error.message}"
+            if self._resolving[name] != problem:
+                _log.warning("cluster not found", cluster=name, problem=problem)
+            self._resolving[name] = problem
+            failures += 1
+            await asyncio.sleep(
+                exponential(failures, first=FIRST_RETRY, factor=2.0, most=LAST_RETRY, jitter=0.0)
+            )
+        del self._resolving[name]
+        self._watch(answer.items[0].cluster_arn)
+
+    # --- Inside -----------------------------------------------------------------------------------
+
+    def _clusters_of(self, arn: str, kind: str, cluster_arn: object = None) -> Iterable[Cluster]:
+        """The cluster that an ARN names; all of them for ARNs of the old format, without one."""
+        if not isinstance(cluster_arn, str):
+            cluster_arn = _owner(arn, kind)
+        if cluster_arn is not None:
+            watched = self._watched.get(cluster_arn)
+            return () if watched is None else (watched.cluster,)
+        return tuple(watched.cluster for watched in self._watched.values())
+
+    def _changed(self, cluster: Cluster) -> None:
+        """Tell the listeners what has changed, and wake who describes what is half known."""
+        watched = self._watched.get(cluster.arn)
+        if watched is None or watched.cluster is not cluster:
+            return
+        if cluster.asks_for_tasks or cluster.asks_for_hosts:
+            watched.asked.set()
+        touched = cluster.take_touched()
+        if touched is not None:
+            self._tell(touched)
+
+    def _service_changed(self, cluster_arn: str) -> None:
+        self._tell(Touched(cluster_arn=cluster_arn, cluster=True))
+
+    def _tell(self, touched: Touched) -> None:
+        for listener in self._listeners:
+            listener(touched)
+
+
+def _owner(arn: str, kind: str) -> str | None:
+    """The cluster's ARN in a long ARN of a task or host; None for an old one.
+
+    By splitting and not by `parse_arn`: this runs for every lookup."""
+    head, *rest = arn.split("/")
+    if len(rest) != 2 or not head.endswith(f":{kind}"):
+        return None
+    return f"{head.removesuffix(kind)}cluster/{rest[0]}"
+
+
+def _named(cluster_arn: str, name: str) -> bool:
+    return cluster_arn.rsplit("/", 1)[-1] == name

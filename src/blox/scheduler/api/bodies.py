@@ -1,0 +1,396 @@
+"""The bodies of /v2: what requests may say, and what answers say. JSON names are in camel case."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from blox.scheduler.model import DeploymentStatus, SlotClass, VerdictKind
+
+Json = Annotated[object, msgspec.Meta(extra_json_schema={"description": "Any JSON value."})]
+
+
+class _Answer(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of everything that is answered."""
+
+
+class _Asked(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Base of everything that is asked: a misspelt member is an error, never ignored."""
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """A time as JSON shows it: RFC 3339 in UTC, to the millisecond."""
+    return None if seconds is None else at(seconds)
+
+
+def at(seconds: float) -> datetime:
+    """Like `moment`, for a time that is always there."""
+    return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+# --- Requests -------------------------------------------------------------------------------------
+
+
+class PolicyWish(_Asked, frozen=True, kw_only=True):
+    """How an environment is updated and watched. Left out: as it is; null: the default."""
+
+    max_unavailable: str | int | UnsetType | None = UNSET
+    """A number of hosts, or a share of the wanted ones as in "10%", rounded up, at least 1."""
+    min_healthy_seconds: float | UnsetType | None = UNSET
+    progress_deadline: float | UnsetType | None = UNSET
+    drain_deadline: float | UnsetType | None = UNSET
+
+
+class NewEnvironment(_Asked, frozen=True, kw_only=True):
+    """What should run where."""
+
+    name: str
+    cluster: str
+    """A name or an ARN."""
+    task_definition: str
+    """`family`, `family:revision` or an ARN; pinned to a revision now."""
+    selector: str = ""
+    """In ECS's cluster query language; "" matches every host."""
+    task: Mapping[str, Json] = {}
+    """StartTask's optional members under ECS's names."""
+    policy: PolicyWish = PolicyWish()
+
+
+class EnvironmentPatch(_Asked, frozen=True, kw_only=True):
+    """A merge patch (RFC 7396): what is left out stays, null takes away."""
+
+    task_definition: str | UnsetType = UNSET
+    selector: str | UnsetType | None = UNSET
+    task: Mapping[str, Json] | UnsetType | None = UNSET
+    policy: PolicyWish | UnsetType | None = UNSET
+
+
+# --- Answers --------------------------------------------------------------------------------------
+
+
+class RevisionBody(_Answer, frozen=True, kw_only=True):
+    """One immutable version of an environment's content."""
+
+    number: int
+    task_definition: str
+    selector: str
+    task: Mapping[str, Json]
+    digest: str
+    """SHA-256 of the task definition's ARN and `task`: equal digests restart nothing."""
+    created_at: datetime
+
+
+class PolicyBody(_Answer, frozen=True, kw_only=True):
+    max_unavailable: str
+    min_healthy_seconds: float
+    progress_deadline: float
+    drain_deadline: float
+
+
+class Counters(_Answer, frozen=True, kw_only=True):
+    """hosts = wanted + unmatched + ineligible + leaving + notReady + away + lost, and
+    wanted = current + settling + outdated + starting + inDoubt + stopping + failing + blocked +
+    occupied + missing."""
+
+    hosts: int
+    wanted: int
+    unmatched: int
+    ineligible: int
+    leaving: int
+    not_ready: int
+    away: int
+    lost: int
+    current: int
+    settling: int
+    outdated: int
+    starting: int
+    in_doubt: int
+    stopping: int
+    failing: int
+    blocked: int
+    occupied: int
+    missing: int
+    superseded: int
+    """Older records of machines that registered anew: not hosts, counted beside."""
+    unavailable: int
+    """Wanted hosts without exactly one healthy daemon of ours, whatever its revision."""
+
+
+class ProblemBody(_Answer, frozen=True, kw_only=True):
+    """One cause for being unhealthy."""
+
+    code: str
+    sentence: str
+    who: str
+    """Who acts next: blox, ECS or you."""
+    next_step: str
+    count: int
+    """Hosts concerned; 0: all of it."""
+    request_id: str
+    """ECS's, to find the call in CloudTrail; "" when there is none."""
+
+
+class HealthBody(_Answer, frozen=True, kw_only=True):
+    status: Literal["healthy", "unhealthy"]
+    problems: tuple[ProblemBody, ...]
+
+
+class HostName(_Answer, frozen=True, kw_only=True):
+    instance_id: str
+    """i-… or mi-…; "" when it is not known any more."""
+    arn: str
+    """Of the container instance."""
+
+
+class CauseBody(_Answer, frozen=True, kw_only=True):
+    """Hosts that are not current for one reason."""
+
+    code: str
+    sentence: str
+    count: int
+    hosts: tuple[HostName, ...]
+    """At most 100 of them."""
+
+
+class DeploymentBody(_Answer, frozen=True, kw_only=True):
+    """The operation that brings a revision into existence."""
+
+    id: str
+    environment: str
+    cluster: str
+    revision: int
+    task_definition: str
+    status: DeploymentStatus
+    in_force: bool
+    """It says what should run now: the newest that was not stopped."""
+    reused: int
+    """Daemons with equal content that ran already when it began, and were not restarted. They carry
+    an older deployment's id in startedBy."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    counts: Counters | None
+    """Of the one in force."""
+    causes: tuple[CauseBody, ...]
+    """Why it failed, as it was then."""
+    waiting: tuple[CauseBody, ...]
+    """Of the one in force: wanted hosts that are not current now, most first."""
+
+
+class EnvironmentBody(_Answer, frozen=True, kw_only=True):
+    id: str
+    name: str
+    cluster: str
+    cluster_arn: str
+    revision: RevisionBody
+    """The newest: what the next deployment deploys."""
+    deployed_revision: int | None
+    policy: PolicyBody
+    token: str
+    """Renewed by every accepted change and deployment; also the ETag."""
+    created_at: datetime
+    served: bool
+    """False: it belongs to another account or region, and nothing is done about it here."""
+    primed: bool
+    """The cluster was read completely: `counts` are all of it."""
+    counts: Counters
+    """Before the first deployment: what it would find."""
+    health: HealthBody
+    deployment: DeploymentBody | None
+    """The one in force, without `causes` and `waiting` by host: ask for it by its id."""
+
+
+class DeletedEnvironment(_Answer, frozen=True, kw_only=True):
+    id: str
+    name: str
+    cluster: str
+    tasks_left_running: int
+    """Listed by /v2/orphans from now on."""
+
+
+class TaskBody(_Answer, frozen=True, kw_only=True):
+    arn: str
+    status: str
+    desired_status: str
+    definition: str
+    health: str
+    started_by: str
+
+
+class HostBody(_Answer, frozen=True, kw_only=True):
+    """One host as one environment sees it."""
+
+    instance_id: str
+    id: str
+    """The container instance's id."""
+    arn: str
+    verdict: VerdictKind
+    would: str | UnsetType = UNSET
+    """Only while observing: `would start`, `would replace` or `would stop`."""
+    slot_class: SlotClass = msgspec.field(name="class")
+    reason: str
+    sentence: str
+    who: str
+    next_step: str
+    since_seconds: float
+    """How long it has been in this class, as far as this process knows."""
+    task: TaskBody | None
+    attempts: int
+    """Refused or unanswered starts in a row."""
+    details: Mapping[str, str]
+
+
+class StoryEntry(_Answer, frozen=True, kw_only=True):
+    at: datetime
+    what: Literal["seen", "decided", "called", "answered", "failed"]
+    text: str
+    details: Mapping[str, str]
+
+
+class HostStory(HostBody, frozen=True, kw_only=True):
+    """One host as one environment sees it, and what happened there."""
+
+    environment: str
+    cluster: str
+    story: tuple[StoryEntry, ...]
+    """Oldest first; the last 32 of this slot."""
+    story_since: datetime
+    """When this process began: it knows nothing older."""
+
+
+class Machine(_Answer, frozen=True, kw_only=True):
+    """A host as ECS shows it."""
+
+    instance_id: str
+    id: str
+    arn: str
+    cluster: str
+    status: str
+    agent_connected: bool
+    agent_version: str
+    registered_at: datetime | None
+    capacity_provider: str
+    attributes: Mapping[str, str]
+    """Those with a value."""
+
+
+class HostExplained(_Answer, frozen=True, kw_only=True):
+    """One host, and every environment of its cluster."""
+
+    host: Machine
+    environments: tuple[HostStory, ...]
+
+
+class OrphanBody(_Answer, frozen=True, kw_only=True):
+    """A live task of a deleted environment."""
+
+    task: TaskBody
+    instance_id: str
+    host: str
+    """The container instance's ARN."""
+    environment: str
+    environment_id: str
+    cluster: str
+    deleted_at: datetime
+
+
+class RejectedBody(_Answer, frozen=True, kw_only=True):
+    """A message of the queue that could not be understood."""
+
+    id: str
+    reason: str
+    body: str
+    """Its beginning, as text."""
+    size: int
+    """Bytes of the whole."""
+    at: datetime
+
+
+class ClusterBody(_Answer, frozen=True, kw_only=True):
+    name: str
+    arn: str
+    status: str
+    primed: bool
+    """It was read completely at least once: nothing is started or stopped before."""
+    age_seconds: float | None
+    """Since the last complete sweep began; None before the first."""
+    read_error: str | None
+    hosts: int
+    environments: int
+
+
+class AssumptionsBody(_Answer, frozen=True, kw_only=True):
+    """What must hold of ECS for "never two" to hold. Seconds."""
+
+    signature_age: float
+    acceptance_lag: float
+    read_lag: float
+    backdate: float
+    doubt_window: float
+    """A start without an answer is in doubt for at most so long, if nothing is seen of it."""
+    checked: bool
+    """ECS was seen to refuse old signatures, or not to; nothing is started before."""
+
+
+class EnvironmentsCounted(_Answer, frozen=True, kw_only=True):
+    total: int
+    healthy: int
+    unhealthy: int
+
+
+class StatusBody(_Answer, frozen=True, kw_only=True):
+    """How this process does."""
+
+    version: str
+    began_at: datetime
+    mode: Literal["acting", "observing"]
+    domain: str | None
+    """`account/region`; None until ECS has said it."""
+    holding: str | None
+    """Why nothing at all is started at the moment."""
+    clusters: tuple[ClusterBody, ...]
+    environments: EnvironmentsCounted
+    assumptions: AssumptionsBody
+    conditions: tuple[ProblemBody, ...]
+    notes: tuple[str, ...]
+    doubles_seen: int
+    """Slots found with more daemons than allowed, since this process began."""
+    starts_in_doubt: int
+    rejected_messages: int
+
+
+# --- Pages ----------------------------------------------------------------------------------------
+
+
+class _Page(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Base of lists: without `nextToken`, this is the last page."""
+
+    next_token: str | None = None
+
+
+class EnvironmentsPage(_Page, frozen=True, kw_only=True):
+    items: tuple[EnvironmentBody, ...]
+
+
+class DeploymentsPage(_Page, frozen=True, kw_only=True):
+    items: tuple[DeploymentBody, ...]
+
+
+class HostsPage(_Page, frozen=True, kw_only=True):
+    items: tuple[HostBody, ...]
+
+
+class OrphansPage(_Page, frozen=True, kw_only=True):
+    items: tuple[OrphanBody, ...]
+
+
+class RejectedPage(_Page, frozen=True, kw_only=True):
+    items: tuple[RejectedBody, ...]
+
+
+class EncodedPage(_Page, frozen=True, kw_only=True):
+    """A page of items that are encoded already."""
+
+    items: tuple[msgspec.Raw, ...]

@@ -1,0 +1,122 @@
+"""/v2/status and /v2/queue/rejected: how this process does."""
+
+from typing import Final
+
+from blox.base.ids import short_id
+from blox.http.operations import Answer, Call, Operation, Returned
+from blox.scheduler.api.bodies import (
+    AssumptionsBody,
+    ClusterBody,
+    EnvironmentsCounted,
+    RejectedBody,
+    RejectedPage,
+    StatusBody,
+    at,
+)
+from blox.scheduler.api.context import Api, answered
+from blox.scheduler.api.shown import problem_body
+
+_TAGS: Final = ("process",)
+
+
+class Status:
+    """The handlers."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def status(self, _: Call) -> Answer:
+        api, state = self._api, self._api.state
+        environments = api.repository.environments()
+        healthy = sum(api.answers.of(environment).report.healthy for environment in environments)
+        scheduler = api.scheduler
+        return answered(
+            StatusBody(
+                version=api.process.version,
+                began_at=at(api.process.began_at),
+                mode="observing" if scheduler.observing else "acting",
+                domain=None if state.domain is None else str(state.domain),
+                holding=scheduler.starts.held or None,
+                clusters=tuple(self._cluster(arn) for arn in api.clusters()),
+                environments=EnvironmentsCounted(
+                    total=len(environments),
+                    healthy=healthy,
+                    unhealthy=len(environments) - healthy,
+                ),
+                assumptions=self._assumptions(),
+                conditions=tuple(problem_body(problem) for problem in api.process.conditions()),
+                notes=api.process.notes(),
+                doubles_seen=state.doubles_seen,
+                starts_in_doubt=sum(len(state.book.doubts(arn)) for arn in api.clusters()),
+                rejected_messages=len(api.process.rejected()),
+            )
+        )
+
+    async def rejected(self, _: Call) -> Answer:
+        messages = reversed(self._api.process.rejected())
+        items = tuple(
+            RejectedBody(
+                id=message.id,
+                reason=message.reason,
+                body=message.body.decode(errors="replace"),
+                size=message.size,
+                at=at(message.at),
+            )
+            for message in messages
+        )
+        return answered(RejectedPage(items=items))
+
+    def _cluster(self, arn: str) -> ClusterBody:
+        state = self._api.state
+        seen = state.view.cluster(arn)
+        swept = None if seen is None else seen.swept_at
+        return ClusterBody(
+            name=short_id(arn),
+            arn=arn,
+            status="UNKNOWN" if seen is None else seen.status,
+            primed=seen is not None and seen.primed,
+            age_seconds=None if swept is None else round(state.clock.monotonic() - swept, 3),
+            read_error=None if seen is None else seen.read_error,
+            hosts=sum(host.superseded_by is None for host in state.view.hosts(arn)),
+            environments=sum(e.cluster_arn == arn for e in self._api.repository.environments()),
+        )
+
+    def _assumptions(self) -> AssumptionsBody:
+        state = self._api.state
+        provider = self._api.process.assumptions
+        assumed = state.settings.assumptions if provider is None else provider()
+        return AssumptionsBody(
+            signature_age=assumed.signature_age,
+            acceptance_lag=assumed.acceptance_lag,
+            read_lag=assumed.read_lag,
+            backdate=assumed.dated_back,
+            doubt_window=state.book.window,
+            checked=state.fence_known,
+        )
+
+
+def operations(api: Api) -> list[Operation]:
+    """Every operation about the process itself."""
+    handlers = Status(api)
+    return [
+        Operation(
+            method="GET",
+            path="/v2/status",
+            id="status",
+            summary="How this process does",
+            handle=handlers.status,
+            tags=_TAGS,
+            answers={200: Returned(description="Its state", body=StatusBody)},
+            errors=(),
+        ),
+        Operation(
+            method="GET",
+            path="/v2/queue/rejected",
+            id="listRejected",
+            summary="The last messages of the queue that could not be understood",
+            handle=handlers.rejected,
+            tags=_TAGS,
+            answers={200: Returned(description="Newest first", body=RejectedPage)},
+            errors=(),
+        ),
+    ]

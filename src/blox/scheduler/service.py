@@ -1,0 +1,319 @@
+"""What people ask of the scheduler: create, change, deploy, delete. Bad input changes nothing."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from blox.base.ambient import Entropy
+from blox.base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from blox.base.ids import is_cluster_reference, is_definition_reference, is_environment_name
+from blox.ecs.errors import EcsError, EcsRefused
+from blox.ecs.model import ACTIVE, ClusterDocument, Task, TaskDefinition
+from blox.ecs.selector import parse
+from blox.ecs.wire import overrides_problem
+from blox.scheduler.board import allowance
+from blox.scheduler.deployments import Happening, advance
+from blox.scheduler.model import (
+    Deployment,
+    DeploymentStatus,
+    Environment,
+    Policy,
+    Revision,
+    digest_of,
+)
+from blox.scheduler.scheduler import Scheduler
+
+IDS_KEPT = 50
+"""Deployment ids kept for certain; older ones while a task still carries them."""
+_T = TypeVar("_T")
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What somebody wants to run. UNSET members stay as they are (or at their defaults)."""
+
+    task_definition: str | UnsetType = UNSET
+    selector: str | UnsetType = UNSET
+    task: Mapping[str, object] | UnsetType = UNSET
+    policy: Policy | UnsetType = UNSET
+
+
+class Orphan(Struct, frozen=True, kw_only=True):
+    """A live task that a deleted environment left running."""
+
+    task: Task
+    environment_id: str
+    environment_name: str
+    deleted_at: float
+
+
+class SchedulerService:
+    """The one way in, for every API."""
+
+    def __init__(self, scheduler: Scheduler, entropy: Entropy) -> None:
+        self._scheduler = scheduler
+        self._state = scheduler.state
+        self._repository = scheduler.state.repository
+        self._reads = scheduler.state.reads
+        self._entropy = entropy
+
+    # --- Environments -----------------------------------------------------------------------------
+
+    async def create(
+        self, name: str, cluster: str, wish: Wish, *, unique_everywhere: bool = False
+    ) -> Environment:
+        """A new environment, not deployed yet. `unique_everywhere`: the name must be free on every
+        cluster, as /v1 asks.
+
+        Raises InvalidInput, NotFound (cluster or definition), Conflict (name), Unavailable (ECS
+        cannot be asked).
+        """
+        if not is_environment_name(name):
+            raise InvalidInput(
+                f"{name!r} is not a name: 1 to 30 letters, digits, hyphens and underscores."
+            )
+        if not is_cluster_reference(cluster):
+            raise InvalidInput("Invalid cluster ARN or name")
+        if unique_everywhere and self._repository.named(name):
+            raise Conflict(f"An environment named {name} exists already.")
+        if wish.task_definition is UNSET:
+            raise InvalidInput("A task definition is missing.")
+        policy = Policy() if wish.policy is UNSET else wish.policy
+        _check_policy(policy)
+        found = await self._cluster(cluster)
+        revision = await self._revision(1, None, wish)
+        environment = Environment(
+            id=self._entropy.uuid(),
+            name=name,
+            cluster_arn=found.cluster_arn,
+            revisions=(revision,),
+            token=self._entropy.uuid(),
+            policy=policy,
+            created_at=self._reads.now(),
+        )
+        await self._repository.create_environment(environment)
+        await self._state.view.follow(environment.cluster_arn)
+        self._scheduler.reconciler.track(environment.id)
+        return environment
+
+    async def change(
+        self, environment_id: str, wish: Wish, *, token: str | None = None
+    ) -> Environment:
+        """The environment with a new revision, where the wish asks for other content, and with a
+        new token. It runs when it is deployed; a policy takes effect at once.
+
+        `token`: the change is made only if the environment's token is still this one (Conflict).
+        """
+        environment = self._live(environment_id)
+        if token is not None and token != environment.token:
+            raise Conflict(f"The environment {environment.name} was changed by somebody else.")
+        policy = environment.policy if wish.policy is UNSET else wish.policy
+        _check_policy(policy)
+        newest = environment.newest
+        revision = await self._revision(newest.number + 1, newest, wish)
+        same = (revision.digest, revision.selector) == (newest.digest, newest.selector)
+        changed = replace(
+            environment,
+            policy=policy,
+            token=self._entropy.uuid(),
+            revisions=environment.revisions
+            if same
+            else (*self._revisions_kept(environment), revision),
+        )
+        await self._repository.replace_environment(changed, was=environment)
+        self._scheduler.reconciler.track(environment_id)
+        return changed
+
+    async def delete(self, environment_id: str) -> None:
+        """Delete it. Its tasks go on running; they are listed as orphans. Idempotent."""
+        environment = self._repository.environment(environment_id)
+        if environment is None or environment.deleted_at is not None:
+            return
+        tombstone = replace(environment, deleted_at=self._reads.now())
+        await self._repository.delete_environment(tombstone, was=environment)
+        self._scheduler.reconciler.untrack(environment_id)
+
+    def _revisions_kept(self, environment: Environment) -> tuple[Revision, ...]:
+        """Revisions that a kept deployment may still name, and the newest."""
+        used = {d.revision for d in self._repository.deployments(environment.id)}
+        live = set(environment.deployed.values())
+        return tuple(
+            r
+            for r in environment.revisions
+            if r.number in used or r.digest in live or r is environment.newest
+        )
+
+    # --- Deployments ------------------------------------------------------------------------------
+
+    async def deploy(
+        self, environment_id: str, *, token: str | None = None, supersede: bool = False
+    ) -> Deployment:
+        """Deploy the newest revision.
+
+        `token`: must be the environment's (InvalidInput otherwise: it was used or is outdated).
+        Raises Conflict while another deployment is in progress, unless `supersede`.
+        """
+        environment = self._live(environment_id)
+        if token is not None and token != environment.token:
+            raise InvalidInput("The deployment token is outdated or was used already.")
+        newest = self._repository.newest_deployment(environment_id)
+        if newest is not None and newest.in_progress and not supersede:
+            raise Conflict(
+                f"Deployment {newest.id} of {environment.name} is in progress; wait for it or "
+                "supersede it."
+            )
+        ecs_now = self._reads.now()
+        deployment = Deployment(
+            id=self._entropy.uuid(),
+            environment_id=environment_id,
+            sequence=1 if newest is None else newest.sequence + 1,
+            revision=environment.newest.number,
+            created_at=ecs_now,
+        )
+        after = replace(
+            environment,
+            token=self._entropy.uuid(),
+            deployed={**self._ids_kept(environment), deployment.id: environment.newest.digest},
+        )
+        superseded = None
+        if newest is not None and newest.status not in _OVER:
+            superseded = advance(newest, Happening.SUPERSEDED, ecs_now=ecs_now)
+        await self._repository.create_deployment(deployment, after, superseded, was=environment)
+        self._scheduler.reconciler.track(environment_id)
+        return deployment
+
+    def _ids_kept(self, environment: Environment) -> dict[str, str]:
+        """R10: the ids that a live task may still carry. Beyond the last fifty, one is dropped only
+        if the cluster is known completely, no task shows it and no start with it is open."""
+        ids = list(environment.deployed.items())
+        cluster = self._state.view.cluster(environment.cluster_arn)
+        if cluster is None or not cluster.primed:
+            return dict(ids)
+        open_ids = {a.intent.deployment_id for a in self._state.book.on_cluster(cluster.arn)}
+        old = [
+            (id_, digest)
+            for id_, digest in ids[:-IDS_KEPT]
+            if id_ in open_ids or any(t.live for t in self._state.view.started_by(id_))
+        ]
+        return dict([*old, *ids[-IDS_KEPT:]])
+
+    # --- Looking ----------------------------------------------------------------------------------
+
+    def orphans(self) -> list[Orphan]:
+        """Live tasks of deleted environments, by environment and task."""
+        return [
+            Orphan(
+                task=task,
+                environment_id=tombstone.id,
+                environment_name=tombstone.name,
+                deleted_at=tombstone.deleted_at or 0.0,
+            )
+            for tombstone in self._repository.tombstones()
+            for deployment_id in tombstone.deployed
+            for task in self._state.view.started_by(deployment_id)
+            if task.live and task.cluster_arn == tombstone.cluster_arn
+        ]
+
+    def _live(self, environment_id: str) -> Environment:
+        environment = self._repository.environment(environment_id)
+        if environment is None or environment.deleted_at is not None:
+            raise NotFound("There is no such environment.")
+        return environment
+
+    # --- Asking ECS -------------------------------------------------------------------------------
+
+    async def _cluster(self, cluster: str) -> ClusterDocument:
+        try:
+            read = await self._reads.describe_clusters([cluster])
+        except EcsError as error:
+            raise _unanswered(error, f"the cluster {cluster}", "ecs:DescribeClusters") from error
+        found = next(iter(read.items), None)
+        if found is None:
+            raise NotFound(f"The cluster {cluster} does not exist.")
+        if found.status != ACTIVE:
+            raise NotFound(f"The cluster {cluster} is {found.status}.")
+        return found
+
+    async def _definition(self, reference: str) -> TaskDefinition:
+        if not is_definition_reference(reference):
+            raise InvalidInput(
+                f"{reference!r} is neither a task definition (family or family:revision) nor its "
+                "ARN."
+            )
+        try:
+            read = await self._reads.describe_task_definition(reference)
+        except EcsRefused as error:
+            if error.code in ("ClientException", "InvalidParameterException"):
+                raise NotFound(f"The task definition {reference} does not exist.") from error
+            raise _unanswered(
+                error, f"the task definition {reference}", "ecs:DescribeTaskDefinition"
+            ) from error
+        except EcsError as error:
+            raise _unanswered(
+                error, f"the task definition {reference}", "ecs:DescribeTaskDefinition"
+            ) from error
+        definition = read.items[0]
+        if definition.status != ACTIVE:
+            raise NotFound(f"The task definition {reference} is {definition.status}.")
+        if not definition.container_definitions:
+            raise InvalidInput(f"The task definition {reference} has no containers.")
+        return definition
+
+    async def _revision(self, number: int, old: Revision | None, wish: Wish) -> Revision:
+        """The revision that the wish makes of `old`; the same content if nothing changes."""
+        selector = _given(wish.selector, "" if old is None else old.selector)
+        parse(selector, stable_only=True)
+        task = _given(wish.task, {} if old is None else old.task)
+        if wish.task_definition is not UNSET:
+            definition = await self._definition(wish.task_definition)
+        else:
+            assert old is not None
+            definition = old.definition
+        problem = overrides_problem(task, definition)
+        if problem is not None:
+            raise InvalidInput(problem)
+        return Revision(
+            number=number,
+            definition=definition,
+            selector=selector,
+            task=task,
+            digest=digest_of(definition.task_definition_arn, task),
+            created_at=self._reads.now(),
+        )
+
+
+_OVER = (DeploymentStatus.STOPPED, DeploymentStatus.SUPERSEDED)
+
+
+def _given(value: _T | UnsetType, default: _T) -> _T:
+    return default if isinstance(value, UnsetType) else value
+
+
+def _check_policy(policy: Policy) -> None:
+    """Raises InvalidInput for a policy that means nothing."""
+    text = policy.max_unavailable
+    number = text.removesuffix("%")
+    if not number.isdigit() or (text.endswith("%") and int(number) > 100) or int(number) < 1:
+        raise InvalidInput(
+            f'maxUnavailable {text!r}: a number of hosts from 1 ("3") or a share ("10%") is needed.'
+        )
+    allowance(text, 1)
+    for name, value in (
+        ("minHealthySeconds", policy.min_healthy_seconds),
+        ("progressDeadline", policy.progress_deadline),
+        ("drainDeadline", policy.drain_deadline),
+    ):
+        if not 0 <= value <= 7 * 86_400:
+            raise InvalidInput(f"{name} {value:g}: seconds from 0 to 604800 are needed.")
+
+
+def _unanswered(error: EcsError, what: str, permission: str) -> Unavailable:
+    """ECS did not say whether `what` exists: whose move it is, in a sentence."""
+    if isinstance(error, EcsRefused) and error.denied:
+        return Unavailable(
+            f"ECS denies us {permission}, so {what} cannot be checked: {error.reason}"
+        )
+    if isinstance(error, EcsRefused) and error.throttled:
+        return Unavailable(f"ECS throttles us, so {what} cannot be checked now; try again.")
+    return Unavailable(f"ECS cannot be asked about {what} now: {error.message}")
