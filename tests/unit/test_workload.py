@@ -145,7 +145,7 @@ def _step(action: Action, **arguments: str | float | bool) -> Step:
 def cloud() -> Cloud:
     made = Cloud("disturbed")
     made.add_cluster("east", now=BEGIN)
-    made.add_definition("logs", now=BEGIN)
+    made.add_definition("logs", now=BEGIN, health_check=True)
     made.add_definition("shop", now=BEGIN)
     made.add_host("east", now=BEGIN, instance_id="i-1", attributes={"pool": "blue"})
     params: Json = {

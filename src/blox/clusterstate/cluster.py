@@ -100,6 +100,7 @@ class Cluster:
 
     @property
     def active(self) -> bool:
+        """Whether ECS has not said that it is INACTIVE or not there."""
         return self._seen.status != INACTIVE
 
     def take_touched(self) -> Touched | None:

@@ -34,6 +34,7 @@ class Records:
     # --- Reading ---
 
     def task(self, arn: str) -> TaskEntry | None:
+        """The entry of a task."""
         return self._tasks.get(arn)
 
     def host(self, arn: str) -> HostEntry | None:

@@ -15,10 +15,14 @@ class Message(Protocol):
     """One delivery of one message. The same message may be delivered more than once."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Names this delivery, for people."""
+        ...
 
     @property
-    def body(self) -> bytes: ...
+    def body(self) -> bytes:
+        """What was sent."""
+        ...
 
 
 M = TypeVar("M", bound=Message)

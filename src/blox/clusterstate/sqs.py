@@ -89,6 +89,7 @@ class SqsSource:
         ]
 
     async def delete(self, messages: Sequence[SqsMessage]) -> None:
+        """Remove these, ten a call. Raises QueueUnavailable when some could not be removed."""
         left = 0
         for at in range(0, len(messages), BATCH):
             batch = messages[at : at + BATCH]

@@ -92,14 +92,17 @@ class View:
         return tuple(sorted(self._watched))
 
     def cluster(self, cluster_arn: str) -> ClusterSeen | None:
+        """How well a cluster is known; None when it is not watched."""
         watched = self._watched.get(cluster_arn)
         return None if watched is None else watched.cluster.seen
 
     def hosts(self, cluster_arn: str) -> Iterable[HostSeen]:
+        """Every host that is not INACTIVE, superseded ones included, in ARN order."""
         watched = self._watched.get(cluster_arn)
         return () if watched is None else watched.cluster.records.listed()
 
     def host(self, host_arn: str) -> HostSeen | None:
+        """One host; None when it is unknown, INACTIVE or gone."""
         for cluster in self._clusters_of(host_arn, "container-instance"):
             seen = cluster.records.seen(host_arn)
             if seen is not None:
@@ -107,6 +110,7 @@ class View:
         return None
 
     def tasks_on(self, host_arn: str) -> Sequence[Task]:
+        """Every task known on a host, ended ones included while they are kept, in ARN order."""
         for cluster in self._clusters_of(host_arn, "container-instance"):
             tasks = cluster.records.tasks_on(host_arn)
             if tasks:
@@ -114,6 +118,7 @@ class View:
         return ()
 
     def task(self, task_arn: str) -> Task | None:
+        """One task; None when nothing is known of it."""
         for cluster in self._clusters_of(task_arn, "task"):
             entry = cluster.records.task(task_arn)
             if entry is not None:
@@ -121,6 +126,7 @@ class View:
         return None
 
     def started_by(self, started_by: str) -> Sequence[Task]:
+        """Every known task with this startedBy, in ARN order."""
         found = [
             task
             for watched in self._watched.values()
@@ -129,9 +135,12 @@ class View:
         return sorted(found, key=lambda task: task.arn)
 
     def is_daemon_service(self, cluster_arn: str, group: str) -> bool:
+        """Whether `group` names a service with the DAEMON strategy, as far as known; asking makes
+        it be looked up."""
         return self._services.is_daemon(cluster_arn, group)
 
     def subscribe(self, listener: Callable[[Touched], None]) -> None:
+        """Call `listener` after each change, before the change's cause returns."""
         self._listeners.append(listener)
 
     def problems(self) -> tuple[str, ...]:
@@ -148,6 +157,7 @@ class View:
     # --- What comes in ----------------------------------------------------------------------------
 
     def answer(self, task: TaskDocument, begun: float) -> None:
+        """Apply the account of a task that a call of ours returned; `begun`: when it was sent."""
         for cluster in self._clusters_of(task.task_arn, "task", task.cluster_arn):
             evidence = Evidence(
                 cluster_arn=cluster.arn, received=self._clock.monotonic(), begun=begun
@@ -157,6 +167,8 @@ class View:
             return
 
     def presume(self, task: Presumed) -> None:
+        """Enter a task that a retained intent names, if nothing is known of it. It waits for its
+        cluster to be followed."""
         now = self._clock.monotonic()
         watched = self._watched.get(task.cluster_arn)
         if watched is None:
@@ -215,6 +227,8 @@ class View:
         await self._tasks.close()
 
     async def follow(self, cluster: str) -> None:
+        """Watch a cluster (name or ARN) from now on; its first sweep begins at once and is not
+        waited for."""
         arn = parse_arn(cluster)
         if arn is not None:
             self._watch(cluster)
@@ -225,6 +239,7 @@ class View:
             self._tasks.start(self._resolve(cluster), name=f"find {cluster}")
 
     def unfollow(self, cluster_arn: str) -> None:
+        """Stop watching a cluster and forget it, unless it was named from the start."""
         if any(cluster_arn == name or _named(cluster_arn, name) for name in self._named):
             return
         watched = self._watched.pop(cluster_arn, None)
@@ -236,10 +251,13 @@ class View:
         self._tell(Touched(cluster_arn=cluster_arn, cluster=True))
 
     async def look(self, cluster_arn: str) -> bool:
+        """List the cluster's tasks and describe what is new or in doubt; whether that was complete.
+        Callers during a look share the next one."""
         watched = self._watched.get(cluster_arn)
         return watched is not None and bool(await watched.look())
 
     async def describe(self, cluster_arn: str, tasks: Sequence[str]) -> Read[TaskDocument] | None:
+        """Describe these tasks and apply what is shown; None when a call failed."""
         watched = self._watched.get(cluster_arn)
         if watched is None:
             return None

@@ -152,7 +152,7 @@ class Doubts:
                     next_look(
                         attempt,
                         after=looked,
-                        window=self._state.book.window,
+                        window=self._state.book.window_of(attempt),
                         offsets=settings.doubt_looks,
                     )
                     for attempt in doubts

@@ -170,8 +170,12 @@ class IntentBook:
         return [
             attempt
             for attempt in self.doubts(cluster_arn)
-            if absence_decides(attempt.base, self.window, look_begun)
+            if absence_decides(attempt.base, self.window_of(attempt), look_begun)
         ]
+
+    def window_of(self, attempt: Attempt) -> float:
+        """W for this attempt: ours, or the caller's if its requests could live longer."""
+        return max(self.window, attempt.intent.window)
 
     def doubts(self, cluster_arn: str) -> list[Attempt]:
         return [

@@ -152,6 +152,8 @@ class Intent(Struct, frozen=True, kw_only=True):
     group: str
     hosts: tuple[str, ...]
     settled: Mapping[str, Settled] = {}
+    window: float = 0.0
+    """W (seconds) as it was for the process that called: a successor waits no less."""
     created_at: float = 0.0
     answered_at: float | None = None
     """ECS's clock when the last host was settled."""

@@ -315,7 +315,7 @@ def _single(facts: SlotFacts, context: Context, *, granted: bool) -> Verdict:
     """Rows 6 and 7: exactly one runs."""
     (task,) = running(facts)
     state, due = readiness(task, facts, context)
-    available = state is Readiness.HEALTHY and len(facts.live) == 1
+    available = state is Readiness.HEALTHY and len(facts.live) == 1 and not facts.doubted_stops
     assert context.target is not None
     if context.environment.deployed[task.started_by] == context.target.digest:
         return _target_runs(facts, context, task, state, due, granted=granted, available=available)

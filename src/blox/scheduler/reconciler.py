@@ -186,7 +186,9 @@ class Reconciler:
         board = tracked.board
         if not any(board.candidates[cost] for cost in Cost if cost is not Cost.NONE):
             return
-        due = tracked.spent_at + context.settings.recount_interval
+        # Stops of a process that ended without a clean hand-over may still land: they would come
+        # on top of what is granted now.
+        due = max(tracked.spent_at + context.settings.recount_interval, context.surplus_from)
         if context.now.mono < due:
             self._queue.add_at(tracked.id, due)
             return

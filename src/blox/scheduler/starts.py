@@ -130,6 +130,7 @@ class Starts:
             definition_arn=context.target.definition_arn,
             group=environment.group,
             hosts=tuple(hosts),
+            window=self._state.book.window,
             created_at=context.now.ecs,
         )
         self._state.book.enter(intent, now=now)

@@ -25,13 +25,17 @@ from blox.scheduler.slots import (
     settled_notes,
 )
 from blox.scheduler.tracked import Tracked
-from blox.scheduler.verdicts import Context, Verdict
+from blox.scheduler.verdicts import Context, SlotFacts, Verdict
 from blox.scheduler.view import ClusterView
 from blox.settings import Settings
 
 What = Literal["seen", "decided", "called", "answered", "failed"]
 StoryKey = tuple[str, str]
 """(environment id, host ARN)."""
+
+
+SOONEST = 0.01
+"""Seconds until a slot is judged again without anything having happened, at the least."""
 
 
 class State:
@@ -145,12 +149,20 @@ class State:
             facts = replace(facts, notes=notes)
         verdict = judge(facts, context, granted=host_arn in tracked.board.granted)
         tracked.keep_note(host_arn, settled_notes(notes, verdict))
-        tracked.look_later(host_arn, verdict.next_look)
+        tracked.look_later(host_arn, self._next_look(verdict, facts, context.now.mono))
         old = tracked.board.verdicts.get(host_arn)
         tracked.board.put(host_arn, verdict, now=context.now.mono)
         if log and (old is None or (old.kind, old.reason) != (verdict.kind, verdict.reason)):
             self._decided(tracked, host_arn, verdict, context.now)
         return verdict
+
+    def _next_look(self, verdict: Verdict, facts: SlotFacts, now: float) -> float | None:
+        """When to judge again: as the verdict says, or when a lost StopTask can land no more. Never
+        at once: clocks are compared, and a hair's difference must not spin."""
+        times = [self.stops.doubted[arn] for arn in facts.doubted_stops]
+        if verdict.next_look is not None:
+            times.append(verdict.next_look)
+        return max(min(times), now + SOONEST) if times else None
 
     def _decided(self, tracked: Tracked, host_arn: str, verdict: Verdict, now: Now) -> None:
         if verdict.reason == "surplus":

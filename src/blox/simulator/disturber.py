@@ -193,7 +193,8 @@ class _Doing:
         self.cloud.stop_foreign(task.arn, now=self.now, reason="Stopped by a user")
 
     def sicken(self, task: TaskRecord) -> None:
-        self.cloud.set_unhealthy(task.arn, now=self.now)
+        if self.cloud.definitions[task.definition].health_check:
+            self.cloud.set_unhealthy(task.arn, now=self.now)
 
     def picked(self, host: HostRecord) -> TaskRecord | None:
         """The daemon on the host that the step's number in [0, 1) picks."""

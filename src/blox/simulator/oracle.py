@@ -24,7 +24,7 @@ Lag is forgiven where no caller can know better (`Allowances`, `blinded`), never
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from blox.simulator.cloud import Cloud
@@ -35,6 +35,7 @@ from blox.simulator.oracle_healing import (
     judge_healed,
     judge_reports,
 )
+from blox.simulator.oracle_lives import Snapshot, Timeline, longest_gap
 from blox.simulator.oracle_starts import (
     judge_definition,
     judge_signature,
@@ -47,13 +48,9 @@ from blox.simulator.oracle_truth import (
     Asked,
     HostTest,
     Ledger,
-    Standing,
-    Timeline,
     Violation,
     Wish,
-    able,
     every_host,
-    longest_gap,
 )
 
 __all__ = ["Allowances", "Oracle", "ReportedHost", "Statistics", "Violation"]
@@ -94,6 +91,8 @@ class _Seen:
     status: str = ""
     connected: bool = False
     attributes: dict[str, str | None] = field(default_factory=dict)
+    new: bool = True
+    """It changed, and no snapshot was made since."""
 
     def changed(self) -> bool:
         """Whether it looks different now; remembers the new look."""
@@ -107,6 +106,7 @@ class _Seen:
         self.status = host.status
         self.connected = host.agent_connected
         self.attributes = dict(host.attributes)
+        self.new = True
         return True
 
 
@@ -169,6 +169,7 @@ class Oracle:
         asked.ended = None
         self._ledger.timelines.setdefault(key, {})
         self._unrecorded = True
+        self._see_hosts(now)
 
     def deployed(self, key: str, deployment_id: str, *, content: str = "") -> None:
         """Tasks whose startedBy is `deployment_id` belong to the environment `key`."""
@@ -264,21 +265,28 @@ class Oracle:
             return
         self._unrecorded = False
         newest = self._newest_records()
-        for asked in self._ledger.asked.values():
-            timelines = self._ledger.timelines[asked.key]
-            for arn, host in hosts.items():
-                if host.cluster != asked.latest.cluster:
-                    continue
-                if arn not in timelines and host.inactive:
-                    continue
-                wish = asked.latest
-                standing = Standing(
-                    status=host.status,
-                    connected=host.agent_connected,
-                    matches=wish.selector(host),
-                    able=able(self._cloud.definitions.get(wish.definition), host),
-                    superseded=newest.get(host.instance_id, host) is not host,
-                )
+        ledger = self._ledger
+        for arn, host in hosts.items():
+            superseded = newest.get(host.instance_id, host) is not host
+            looks = ledger.snapshots.get(arn)
+            if looks is None:
+                looks = ledger.snapshots[arn] = Timeline()
+            elif not self._seen[arn].new and looks.last().superseded == superseded:
+                continue
+            self._seen[arn].new = False
+            copy = replace(host, attributes=dict(host.attributes))
+            looks.record(now, Snapshot(copy, superseded))
+        for asked in ledger.asked.values():
+            self._see_standings(asked, now)
+
+    def _see_standings(self, asked: Asked, now: float) -> None:
+        timelines = self._ledger.timelines[asked.key]
+        for arn, looks in self._ledger.snapshots.items():
+            look = looks.last()
+            if look.host.cluster != asked.latest.cluster:
+                continue
+            if arn in timelines or not look.host.inactive:
+                standing = self._ledger.standing(asked.latest, look)
                 timelines.setdefault(arn, Timeline()).record(now, standing)
 
     def _newest_records(self) -> dict[str, HostRecord]:

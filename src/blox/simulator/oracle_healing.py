@@ -11,17 +11,8 @@ from typing import Final
 from blox.ecs.model import ACTIVE, RUNNING
 from blox.simulator.documents import RESERVED_TCP
 from blox.simulator.model import DefinitionRecord, HostRecord, TaskRecord
-from blox.simulator.oracle_truth import (
-    Asked,
-    Ledger,
-    Standing,
-    Violation,
-    allowance,
-    describe_task,
-    draining,
-    ran_within,
-    wanted_at,
-)
+from blox.simulator.oracle_lives import Standing, describe_task, draining, ran_within, wanted_at
+from blox.simulator.oracle_truth import Asked, Ledger, Violation, allowance
 
 CURRENT: Final = "current"
 NOT_SELECTED: Final = "not selected"
@@ -174,7 +165,8 @@ def is_current(ledger: Ledger, asked: Asked, host: str, now: float) -> bool:
     if len(live) != 1 or not wanted_at(live[0], now):
         return False
     task = live[0]
-    running = task.last_status == RUNNING and task.health != "UNHEALTHY"
+    sick = ledger.checked(task) and task.health == "UNHEALTHY"
+    running = task.last_status == RUNNING and not sick
     return running and ledger.on_target(task, asked.latest)
 
 
@@ -233,14 +225,17 @@ def _truth(
     """The classes in which the host may be counted; () when the truth does not decide it."""
     if standing.superseded:
         return ("superseded",)
+    unwanted: list[str] = []
     if standing.status != ACTIVE:
-        return ("notReady",) if standing.status.startswith("REGISTR") else ("leaving",)
+        unwanted.append("notReady" if standing.status.startswith("REGISTR") else "leaving")
     if not standing.matches:
-        return ("unmatched",)
+        unwanted.append("unmatched")
     if not standing.able:
-        return ("ineligible",)
+        unwanted.append("ineligible")
     if not standing.connected:
-        return ("away", "lost")
+        unwanted += ["away", "lost"]
+    if unwanted:
+        return tuple(unwanted)
     if is_current(ledger, asked, arn, now):
         task = next(task for task in ledger.slot(asked.key, arn) if task.live)
         started = task.started_at if task.started_at is not None else now

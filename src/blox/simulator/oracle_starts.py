@@ -8,15 +8,8 @@ there is no excuse: two daemons on one host are two, whoever could have known.
 from collections.abc import Iterator, Sequence
 
 from blox.simulator.model import CallLogged, SignatureCheck, TaskRecord
-from blox.simulator.oracle_truth import (
-    Asked,
-    Ledger,
-    Violation,
-    describe_call,
-    describe_task,
-    live_during,
-    marker_in,
-)
+from blox.simulator.oracle_lives import describe_call, describe_task, live_during, marker_in
+from blox.simulator.oracle_truth import Asked, Ledger, Violation
 
 HOSTS_PER_CALL = 10
 """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StartTask.html"""
@@ -73,6 +66,7 @@ def judge_start_sent(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
     since = ledger.known_since(ledger.decided_at(call))
     if asked.ended is not None and asked.ended < since:
         yield _of_call(0, ledger, call, "", "a StartTask for an environment deleted long ago")
+        return
     for host in hosts:
         yield from _judge_host(ledger, call, asked, host, since)
 

@@ -9,19 +9,15 @@ be late, but nothing older excuses anything.
 from collections.abc import Iterator
 
 from blox.simulator.model import CallLogged, TaskRecord
-from blox.simulator.oracle_truth import (
-    Asked,
-    Ledger,
-    TakenDown,
-    Violation,
+from blox.simulator.oracle_lives import (
     describe_call,
     describe_task,
     draining,
-    healthy_within,
     live_during,
     ran_within,
     wanted_at,
 )
+from blox.simulator.oracle_truth import Asked, Ledger, TakenDown, Violation
 
 LOOK_AGE = 5.0
 """How old the look may be on which a stop is decided, in seconds."""
@@ -110,8 +106,7 @@ def _failing(ledger: Ledger, asked: Asked, task: TaskRecord, since: float, at: f
         overdue = task.created_at + ledger.allowances.pending_deadline - slack
         if overdue <= (at if task.started_at is None else task.started_at):
             return True
-    definition = ledger.cloud.definitions.get(task.definition)
-    if definition is None or not definition.health_check or task.started_at is None:
+    if task.started_at is None or not ledger.checked(task):
         return False
     never = task.health != "HEALTHY"
     return never and task.started_at + ledger.allowances.healthy_deadline - slack <= at
@@ -170,6 +165,8 @@ def _judge_budget(
     surely = max(w.healthy_after for w in asked.wishes) + ledger.allowances.clock_slack
     if task.started_at is None or task.started_at + surely > decided:
         return
+    if ledger.checked(task) and task.health != "HEALTHY":
+        return
     since = ledger.known_since(decided)
     allowed = ledger.most_allowed(asked.key, since, at)
     down = [t for t in ledger.taken_down.get(asked.key, []) if _still_down(ledger, asked, t, at)]
@@ -199,7 +196,7 @@ def _still_down(ledger: Ledger, asked: Asked, taken: TakenDown, at: float) -> bo
         return False
     after = min(w.healthy_after for w in asked.wishes) - ledger.allowances.clock_slack
     return not any(
-        task.arn != taken.task and healthy_within(task, taken.at, at, after=max(0.0, after))
+        task.arn != taken.task and ledger.was_healthy(task, taken.at, at, after=max(0.0, after))
         for task in ledger.slot(asked.key, taken.host)
     )
 

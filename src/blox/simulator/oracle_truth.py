@@ -7,13 +7,13 @@ UTC by ECS's clock.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from blox.ecs.model import ACTIVE, DRAINING, MARKER
 from blox.simulator.cloud import Cloud
-from blox.simulator.model import CallLogged, DefinitionRecord, HostRecord, TaskRecord
+from blox.simulator.model import CallLogged, HostRecord, TaskRecord
+from blox.simulator.oracle_lives import Snapshot, Standing, Timeline, able, healthy_within
 
 GROUP_PREFIX: Final = "blox:"
 """Every task that blox starts has the group `blox:ENVIRONMENT`."""
@@ -85,25 +85,6 @@ class Wish:
     drain_deadline: float = 900.0
 
 
-_ARCHITECTURES: Final = {"X86_64": "x86_64", "ARM64": "arm64"}
-"""A definition's words for what hosts say in `ecs.cpu-architecture`."""
-
-
-def able(definition: DefinitionRecord | None, host: HostRecord) -> bool:
-    """Whether tasks of this definition can run on the host at all, as far as both say."""
-    if definition is None:
-        return True
-    platform = definition.document.get("runtimePlatform")
-    asked = platform.get("cpuArchitecture") if isinstance(platform, dict) else None
-    has = host.attributes.get("ecs.cpu-architecture")
-    if asked is not None and has is not None and _ARCHITECTURES.get(str(asked)) != has:
-        return False
-    kinds = definition.document.get("compatibilities")
-    if isinstance(kinds, list) and ("EXTERNAL" if host.external else "EC2") not in kinds:
-        return False
-    return all(name in host.attributes for name in definition.requires)
-
-
 def allowance(max_unavailable: str, wanted: int) -> int:
     """How many of `wanted` hosts may be unavailable: "3", or "10%" rounded up; at least 1."""
     if max_unavailable.endswith("%"):
@@ -137,137 +118,6 @@ class Asked:
         return [w for w in self.wishes[max(0, first - 1) :] if w.at <= until]
 
 
-class Standing(NamedTuple):
-    """How a host stands to an environment, apart from the tasks on it."""
-
-    status: str
-    connected: bool
-    matches: bool
-    able: bool
-    superseded: bool
-
-    @property
-    def startable(self) -> bool:
-        """A daemon may start here."""
-        return self.ready and not self.superseded and self.connected
-
-    @property
-    def ready(self) -> bool:
-        """Wanted, as long as its agent is not away for long."""
-        return self.status == ACTIVE and self.matches and self.able
-
-
-class Timeline:
-    """The standings of one host to one environment, in the order of their beginning."""
-
-    def __init__(self) -> None:
-        self._times: list[float] = []
-        self._standings: list[Standing] = []
-
-    def record(self, at: float, standing: Standing) -> None:
-        """`standing` holds from `at` on."""
-        if self._standings and self._standings[-1] == standing:
-            return
-        self._times.append(at)
-        self._standings.append(standing)
-
-    def during(self, since: float, until: float) -> Sequence[Standing]:
-        """Every standing in force at some moment of [since, until]; a change at `since` included,
-        with what it changed."""
-        first = bisect_right(self._times, since)
-        if first and self._times[first - 1] == since:
-            first -= 1
-        last = bisect_right(self._times, until)
-        return self._standings[max(0, first - 1) : last]
-
-    def spans(self, until: float) -> Iterator[tuple[float, float, Standing]]:
-        """(from, to, standing), the last one up to `until`."""
-        ends = [*self._times[1:], until]
-        yield from zip(self._times, ends, self._standings, strict=True)
-
-    def began(self) -> float:
-        """When the host was first seen."""
-        return self._times[0]
-
-    def last(self) -> Standing:
-        return self._standings[-1]
-
-    def since_when(self, holds: Callable[[Standing], bool]) -> float | None:
-        """Since when `holds` is true without a break; None when it is not."""
-        since = None
-        for at, standing in zip(reversed(self._times), reversed(self._standings), strict=True):
-            if not holds(standing):
-                break
-            since = at
-        return since
-
-
-# --- One task's life ------------------------------------------------------------------------------
-
-
-def wanted_until(task: TaskRecord) -> float:
-    """When it ceased to be live with desiredStatus RUNNING; infinity: not yet."""
-    ends = (task.stopping_at, task.execution_stopped_at, task.stopped_at)
-    return min((end for end in ends if end is not None), default=math.inf)
-
-
-def wanted_at(task: TaskRecord, at: float) -> bool:
-    """Whether it was live with desiredStatus RUNNING just before `at`, and after it unless that
-    is the very moment of its end."""
-    return task.created_at <= at < wanted_until(task)
-
-
-def live_during(task: TaskRecord, since: float, until: float) -> bool:
-    """Whether it held its host's resources in the whole of [since, until]."""
-    return task.created_at <= since and (task.stopped_at is None or task.stopped_at > until)
-
-
-def ran_within(task: TaskRecord, since: float, until: float) -> bool:
-    """Whether it was RUNNING, and wanted by ECS, at some moment of [since, until]."""
-    if task.started_at is None or task.started_at > until:
-        return False
-    return wanted_until(task) > since
-
-
-def healthy_within(task: TaskRecord, since: float, until: float, *, after: float) -> bool:
-    """Whether it had been RUNNING for `after` seconds at some moment of [since, until]."""
-    if task.started_at is None:
-        return False
-    healthy = task.started_at + after
-    return healthy <= until and healthy < wanted_until(task) and wanted_until(task) > since
-
-
-def longest_gap(
-    timeline: Timeline, tasks: Sequence[TaskRecord], since: float, until: float
-) -> float:
-    """The longest time in [since, until] during which the host could have had its daemon and none
-    of `tasks` was RUNNING."""
-    runs = sorted((t.started_at, wanted_until(t)) for t in tasks if t.started_at is not None)
-    longest = 0.0
-    for begin, end, standing in timeline.spans(until):
-        if not standing.startable:
-            continue
-        cursor = max(begin, since)
-        for started, ended in runs:
-            if started > cursor:
-                longest = max(longest, min(started, end) - cursor)
-            cursor = max(cursor, ended)
-        longest = max(longest, end - cursor)
-    return longest
-
-
-def marker_in(params: Mapping[str, object]) -> str:
-    """The BLOX_INTENT in a StartTask's overrides, or ""."""
-    overrides = params.get("overrides")
-    containers = overrides.get("containerOverrides") if isinstance(overrides, dict) else None
-    for container in containers if isinstance(containers, Iterable) else ():
-        pairs = container.get("environment") if isinstance(container, dict) else None
-        for pair in pairs if isinstance(pairs, Iterable) else ():
-            if isinstance(pair, dict) and pair.get("name") == MARKER:
-                return str(pair.get("value", ""))
-    return ""
-
-
 # --- All of it ------------------------------------------------------------------------------------
 
 
@@ -295,8 +145,10 @@ class Ledger:
     """Task ARN → environment key."""
     others: dict[str, list[TaskRecord]] = field(default_factory=dict)
     """Host ARN → every task there that no environment started."""
-    timelines: dict[str, dict[str, Timeline]] = field(default_factory=dict)
+    timelines: dict[str, dict[str, Timeline[Standing]]] = field(default_factory=dict)
     """Environment key → host ARN → how the host stood to it."""
+    snapshots: dict[str, Timeline[Snapshot]] = field(default_factory=dict)
+    """Host ARN → how the host looked, from its registration on."""
     unhealthy: dict[str, float] = field(default_factory=dict)
     """Task ARN → when it was last seen UNHEALTHY."""
     stopped_by_us: dict[str, float] = field(default_factory=dict)
@@ -361,14 +213,42 @@ class Ledger:
         content = self.deployments.get(task.started_by, ("", ""))[1]
         return not content or not wish.content or content == wish.content
 
+    def checked(self, task: TaskRecord) -> bool:
+        """Whether a health check decides if it is healthy."""
+        definition = self.cloud.definitions.get(task.definition)
+        return definition is not None and definition.health_check
+
+    def was_healthy(self, task: TaskRecord, since: float, until: float, *, after: float) -> bool:
+        """Whether a caller could take it to be healthy at some moment of [since, until]: RUNNING
+        for `after` seconds, or found HEALTHY at whatever moment after it ran."""
+        if not self.checked(task):
+            return healthy_within(task, since, until, after=after)
+        found = not task.live or task.health in ("HEALTHY", "UNHEALTHY")
+        return found and healthy_within(task, since, until, after=0.0)
+
     def slot(self, key: str, host: str) -> Sequence[TaskRecord]:
         """Every task that the environment ever had on the host, oldest first."""
         return self.slots.get(host, {}).get(key, ())
 
-    def standings(self, key: str, host: str, since: float, until: float) -> Sequence[Standing]:
-        """How the host stood to the environment in [since, until]; empty if it was not there."""
-        timeline = self.timelines[key].get(host)
-        return timeline.during(since, until) if timeline is not None else ()
+    def standing(self, wish: Wish, snapshot: Snapshot) -> Standing:
+        """How a host that looked like this stands to an environment that asks this."""
+        host = snapshot.host
+        return Standing(
+            status=host.status,
+            connected=host.agent_connected,
+            matches=wish.selector(host),
+            able=able(self.cloud.definitions.get(wish.definition), host),
+            superseded=snapshot.superseded,
+        )
+
+    def standings(self, key: str, host: str, since: float, until: float) -> list[Standing]:
+        """Every way in which a caller could take the host to stand to the environment who knows
+        some wish and some look of the host of [since, until]; empty if it was not there."""
+        looks = self.snapshots.get(host)
+        if looks is None or not host_in(looks, self.asked[key]):
+            return []
+        wishes = self.asked[key].during(since, until)
+        return [self.standing(wish, look) for wish in wishes for look in looks.during(since, until)]
 
     def most_allowed(self, key: str, since: float, until: float) -> int:
         """The largest number of unavailable hosts that a caller could hold to be allowed at some
@@ -401,27 +281,6 @@ class Ledger:
         return [task for task in self.others.get(host, ()) if task.group not in daemons]
 
 
-def draining(standing: Standing) -> bool:
-    """The host was being emptied."""
-    return standing.status == DRAINING
-
-
-# --- Words ----------------------------------------------------------------------------------------
-
-
-def describe_task(task: TaskRecord) -> str:
-    """A task in one line, for evidence."""
-    return (
-        f"{task.arn} ({task.definition.rsplit('/', 1)[-1]}, {task.group or 'no group'}, "
-        f"created {task.created_at:.3f}, last {task.last_status}, desired {task.desired_status})"
-    )
-
-
-def describe_call(call: CallLogged) -> str:
-    """A call in one line, for evidence."""
-    reason = call.params.get("reason", "")
-    signed = "-" if call.signed_at is None else f"{call.signed_at:.3f}"
-    return (
-        f"{call.operation} {call.request_id} by {call.caller or '-'}: signed {signed}, "
-        f"accepted {call.time:.3f}, executed {call.executed_at}, {call.outcome}, {reason!r}"
-    )
+def host_in(looks: Timeline[Snapshot], asked: Asked) -> bool:
+    """Whether the host is one of the environment's cluster."""
+    return looks.last().host.cluster == asked.latest.cluster

@@ -60,6 +60,7 @@ class _User:
     max_unavailable: str
     environment_id: str = ""
     definition: str = ""
+    content: str = ""
     completed: dict[str, None] = field(default_factory=dict)
 
 
@@ -274,8 +275,6 @@ class Scenario:
                     raise
             del self._users[name]
             return
-        if step.action is Action.MOVE_POOL:
-            user.pool = step.text("pool")
         await self._deploy(process, user, step)
 
     async def _create(self, process: Process, step: Step) -> None:
@@ -304,21 +303,26 @@ class Scenario:
         await self._deploy(process, user, step)
 
     async def _deploy(self, process: Process, user: _User, step: Step) -> None:
+        pool = step.text("pool") if step.action is Action.MOVE_POOL else user.pool
         changed = await process.service.change(
             user.environment_id,
-            Wish(task_definition=user.family, selector=_selector(user.pool)),
+            Wish(task_definition=user.family, selector=_selector(pool)),
         )
         definition = changed.newest.definition_arn
-        before, user.definition = user.definition, definition
+        before = (user.pool, user.definition, user.content)
+        user.pool, user.definition, user.content = pool, definition, changed.newest.digest
         self._expect(user)
         try:
             await process.service.deploy(
                 user.environment_id, supersede=bool(step.arguments.get("supersede", True))
             )
         except BloxError:
-            user.definition = before
             self._learn_deployments(process, user)
-            self._expect(user)
+            if not process.dead and not process.trouble.failing:
+                # Refused for certain. Where the answer was lost, the new wish may be in force; it
+                # is asked for again until that is known.
+                user.pool, user.definition, user.content = before
+                self._expect(user)
             raise
         self._learn_deployments(process, user)
 
@@ -339,6 +343,7 @@ class Scenario:
             name=user.name,
             cluster=user.cluster,
             definition=user.definition,
+            content=user.content,
             selector=_InPool(user.pool),
             max_unavailable=user.max_unavailable,
         )
