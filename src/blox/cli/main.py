@@ -28,12 +28,15 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Lazy]] = {
-    "environments": Lazy("blox.cli.operate", "environments", "Create, list, show and delete them."),
-    "deploy": Lazy("blox.cli.operate", "deploy", "Bring an environment's hosts to a definition."),
-    "deployments": Lazy("blox.cli.operate", "deployments", "List an environment's deployments."),
-    "hosts": Lazy("blox.cli.operate", "hosts", "Show every host of an environment and why."),
-    "explain": Lazy("blox.cli.operate", "explain", "Tell the story of one host, or of one cause."),
-    "orphans": Lazy("blox.cli.operate", "orphans", "List tasks of environments that are deleted."),
+    "status": Lazy("blox.cli.look", "status", "Show what needs you, and how the rest does."),
+    "environments": Lazy(
+        "blox.cli.environments", "environments", "Create, list, show, change and delete them."
+    ),
+    "deploy": Lazy("blox.cli.deploy", "deploy", "Bring an environment's hosts to a definition."),
+    "deployments": Lazy("blox.cli.deploy", "deployments", "List an environment's deployments."),
+    "hosts": Lazy("blox.cli.look", "hosts", "Show every host of an environment and why."),
+    "explain": Lazy("blox.cli.look", "explain", "Tell the story of one host."),
+    "orphans": Lazy("blox.cli.look", "orphans", "List tasks of environments that are deleted."),
     "simulate": Lazy("blox.cli.simulate", "simulate", "Run a simulated ECS to try things on."),
     "demo": Lazy("blox.cli.demo", "demo", "See it all work on this machine, without AWS."),
 }

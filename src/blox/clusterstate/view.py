@@ -37,6 +37,10 @@ LAST_RETRY = 60.0
 
 _log = structlog.get_logger("blox.clusterstate")
 
+LONGEST_REST = 300.0
+"""Seconds between two sweeps at the most: one that took long because this process was suspended in
+the middle must not put off the next by as much."""
+
 
 @dataclass(slots=True)
 class _Watched:
@@ -320,7 +324,7 @@ class View:
                 )
                 due = begun + took + wait
             else:
-                due = begun + max(self._interval(), 2 * took)
+                due = begun + took + min(max(self._interval() - took, took), LONGEST_REST)
             watched.nudge.clear()
             if not await within(watched.nudge, due - self._clock.monotonic()):
                 return

@@ -66,7 +66,8 @@ class Tracked:
     def due(self, now: float) -> list[str]:
         """Hosts whose time to be looked at has come; they are removed from the timers."""
         found = []
-        while self._looks and self._looks[0][0] <= now:
+        # Event loops fire timers a hair early; what is due within a millisecond is due.
+        while self._looks and self._looks[0][0] <= now + 0.001:
             when, host = heappop(self._looks)
             if self._look_at.get(host) == when:
                 del self._look_at[host]

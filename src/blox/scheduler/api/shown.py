@@ -67,13 +67,23 @@ def counters(tally: Tally) -> Counters:
     )
 
 
+def next_step(text: str, details: Mapping[str, str]) -> str:
+    """What comes next, with the time of the next attempt as people read it."""
+    if "{retry}" not in text:
+        return text
+    retry = details.get("retry")
+    if retry is None:
+        return text.replace("at {retry}", "when its back-off is over")
+    return text.replace("{retry}", at(float(retry)).strftime("%H:%M:%S UTC"))
+
+
 def problem_body(problem: Problem) -> ProblemBody:
     """One cause for being unhealthy."""
     return ProblemBody(
         code=problem.code,
         sentence=problem.sentence,
         who=problem.who,
-        next_step=problem.next_step,
+        next_step=next_step(problem.next_step, {}),
         count=problem.count,
         request_id=problem.request_id,
     )
@@ -187,7 +197,7 @@ def host_body(report: SlotReport) -> HostBody:
         reason=report.reason,
         sentence=report.sentence,
         who=report.who,
-        next_step=report.next_step,
+        next_step=next_step(report.next_step, report.details),
         since_seconds=round(report.since_seconds, 3),
         task=None if report.task is None else task_body(report.task),
         attempts=report.attempts,

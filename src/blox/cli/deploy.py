@@ -1,0 +1,257 @@
+"""`blox deploy` and `blox deployments`: bringing an environment's hosts to a revision."""
+
+import sys
+import time
+from typing import IO, Final
+
+import click
+
+from blox.base.errors import InvalidInput
+from blox.cli.client import Client, JsonObject
+from blox.cli.environments import patched
+from blox.cli.output import plain, print_json, print_table, say, span
+from blox.cli.session import Session, pass_session, shared_options
+from blox.cli.words import (
+    Duration,
+    cause_lines,
+    definition_name,
+    find_environment,
+    full_name,
+    host_name,
+    path_in,
+    seconds_between,
+    wanted_sum,
+)
+
+_HELP: Final = {"help_option_names": ["-h", "--help"]}
+_FAILED: Final = 3
+_TIMED_OUT: Final = 5
+_POLL: Final = 0.5
+"""Seconds between two looks at a deployment."""
+_FIRST_POLL: Final = 0.05
+_OVER: Final = ("completed", "failed", "stopped", "superseded")
+
+
+@click.command(context_settings=_HELP)
+@click.argument("environment", metavar="[CLUSTER/]NAME")
+@click.option("--task-definition", metavar="FAMILY[:REV]", help="Run this from now on.")
+@click.option(
+    "--file",
+    "task_file",
+    type=click.File("rb"),
+    metavar="TASK.json",
+    help="StartTask's other members from now on: overrides, networkConfiguration, tags …",
+)
+@click.option("--supersede", is_flag=True, help="Take the place of a deployment in progress.")
+@click.option("--wait", is_flag=True, help="Stay until it has completed or failed.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    metavar="TIME",
+    default="15m",
+    show_default=True,
+    help="Wait no longer; the deployment goes on.",
+)
+@shared_options
+@pass_session
+def deploy(
+    session: Session,
+    environment: str,
+    task_definition: str | None,
+    task_file: IO[bytes] | None,
+    supersede: bool,  # noqa: FBT001
+    wait: bool,  # noqa: FBT001
+    timeout: float,
+) -> int:
+    """Bring an environment's hosts to its newest revision, or to what is given here.
+
+    Hosts that run the same content already are not restarted. Exit codes with --wait: 0 completed,
+    1 error, 3 failed, 5 timed out.
+
+    \b
+    Example:
+      blox deploy demo/logs --task-definition fluent-bit:42 --wait
+    """
+    client = session.client()
+    if wait:
+        _check_acting(client)
+    found = find_environment(client, environment)
+    changed = patched(
+        client,
+        found,
+        task_definition=task_definition,
+        task_file=task_file,
+        selector=None,
+        max_unavailable=None,
+        min_healthy=None,
+        progress_deadline=None,
+        drain_deadline=None,
+    )
+    wanted = changed or found
+    query = {"token": wanted["token"], "supersede": "true" if supersede else "false"}
+    deployment = client.post(path_in(wanted, "deployments"), query=query)
+    if not session.as_json:
+        what = definition_name(deployment["taskDefinition"])
+        say(
+            f"deploying {full_name(wanted)}  revision {deployment['revision']} = {what}   "
+            f"deployment {deployment['id']}"
+        )
+    if wait:
+        return _wait(session, client, wanted, deployment["id"], timeout)
+    if session.as_json:
+        print_json(deployment)
+    else:
+        say(f"  next: blox deployments {full_name(wanted)}")
+    return 0
+
+
+def _check_acting(client: Client) -> None:
+    if client.get("/v2/status")["mode"] == "observing":
+        raise InvalidInput(
+            "This scheduler only observes: a deployment would stay pending. Deploy without --wait, "
+            "or start the scheduler without --observe."
+        )
+
+
+def _wait(
+    session: Session, client: Client, environment: JsonObject, deployment_id: str, timeout: float
+) -> int:
+    """Follow a deployment to its end; the exit code."""
+    path = path_in(environment, "deployments", deployment_id)
+    began = time.monotonic()
+    progress = _Progress(silent=session.as_json)
+    pause = _FIRST_POLL
+    while True:
+        deployment = client.get(path)
+        waited = time.monotonic() - began
+        if deployment["status"] in _OVER:
+            progress.end()
+            return _told(session, deployment)
+        progress.show(deployment, waited)
+        if waited >= timeout:
+            progress.end()
+            return _timed_out(session, deployment, waited)
+        time.sleep(min(pause, max(0.0, timeout - waited)))
+        pause = min(_POLL, pause * 2)
+
+
+class _Progress:
+    """One line that changes in place on a terminal; elsewhere a line for each change."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self._silent = silent
+        self._in_place = sys.stdout.isatty()
+        self._last = ""
+
+    def show(self, deployment: JsonObject, waited: float) -> None:
+        """The state now, `waited` seconds after the beginning."""
+        counts = deployment["counts"]
+        state = deployment["status"] if counts is None else wanted_sum(counts)
+        line = f"  {deployment['status']}: {state}"
+        if self._silent or (line == self._last and not self._in_place):
+            return
+        if self._in_place:
+            text = f"{line}   {span(waited)}"
+            click.echo(f"\r{text.ljust(len(self._last))}", nl=False)
+            self._last = text
+        else:
+            say(line)
+            self._last = line
+
+    def end(self) -> None:
+        """Whatever comes next begins a line."""
+        if self._in_place and self._last and not self._silent:
+            say()
+
+
+def _told(session: Session, deployment: JsonObject) -> int:
+    """Say how it ended; the exit code."""
+    status = deployment["status"]
+    code = {"completed": 0, "failed": _FAILED}.get(status, 1)
+    if session.as_json:
+        print_json(deployment)
+        return code
+    took = span(seconds_between(deployment["createdAt"], deployment["finishedAt"]))
+    name, revision = full_name(deployment), deployment["revision"]
+    if status == "completed":
+        reused = deployment["reused"]
+        more = f" · {reused} ran it already" if reused else ""
+        say(f"{name}  revision {revision}  completed in {took}   {_current(deployment)}{more}")
+    elif status == "failed":
+        say(f"{name}  revision {revision}  FAILED after {took}   {_current(deployment)}")
+        _say_causes(deployment)
+    else:
+        say(
+            f"{name}  revision {revision}  {status} after {took}: another deployment took its place"
+        )
+        say(f"  next: blox deployments {name}")
+    return code
+
+
+def _timed_out(session: Session, deployment: JsonObject, waited: float) -> int:
+    if session.as_json:
+        print_json(deployment)
+        return _TIMED_OUT
+    name = full_name(deployment)
+    say(f"{name}  still {deployment['status']} after {span(waited)}; it goes on")
+    for line in cause_lines(deployment["waiting"]):
+        say(f"  {line}")
+    say(f"  next: blox hosts {name}")
+    return _TIMED_OUT
+
+
+def _current(deployment: JsonObject) -> str:
+    counts = deployment["counts"]
+    return "" if counts is None else f"{counts['current']} of {counts['wanted']} wanted current"
+
+
+def _say_causes(deployment: JsonObject) -> None:
+    for line in cause_lines(deployment["causes"]):
+        say(f"  {line}")
+    name = full_name(deployment)
+    hosts = [host for cause in deployment["causes"] for host in cause["hosts"]]
+    if hosts:
+        say(f"  next: blox explain {name} {host_name(hosts[0])}   or   blox hosts {name}")
+
+
+@click.command(context_settings=_HELP)
+@click.argument("environment", metavar="[CLUSTER/]NAME")
+@shared_options
+@pass_session
+def deployments(session: Session, environment: str) -> None:
+    """List an environment's deployments, newest first.
+
+    \b
+    Example:
+      blox deployments demo/logs
+    """
+    client = session.client()
+    found = find_environment(client, environment)
+    listed = client.every(path_in(found, "deployments"), {"limit": "1000"})
+    if session.as_json:
+        print_json(listed)
+        return
+    if not listed:
+        say(f"{full_name(found)} was never deployed; next: blox deploy {full_name(found)} --wait")
+        return
+    print_table(
+        ("DEPLOYMENT", "STATUS", "REVISION", "BEGAN", "TOOK", "CAUSE"),
+        [_row(deployment) for deployment in listed],
+    )
+
+
+def _row(deployment: JsonObject) -> tuple[object, ...]:
+    took = ""
+    if deployment["finishedAt"] is not None:
+        took = span(seconds_between(deployment["createdAt"], deployment["finishedAt"]))
+    running = deployment["status"] in ("pending", "running")
+    causes = cause_lines(deployment["waiting"] if running else deployment["causes"])
+    more = f" (and {len(causes) - 1} more causes)" if len(causes) > 1 else ""
+    return (
+        deployment["id"],
+        deployment["status"],
+        f"{deployment['revision']} = {definition_name(deployment['taskDefinition'])}",
+        f"{deployment['createdAt'][:19]}Z",
+        took,
+        plain(causes[0] + more) if causes else "",
+    )
