@@ -1,7 +1,7 @@
 """Every number that blox can be told, in one tree of frozen values.
 
 Each field says what it is, its unit, its default and why. `docs/operating.md` repeats the table.
-Loading (file, then environment, then flags) is `load_assumptions` here and the flags in `blox.cli`.
+Loading (file, then environment, then flags) is `load_settings` here and the flags in `blox.cli`.
 """
 
 import math
@@ -100,7 +100,8 @@ class SchedulerSettings:
     healthy_deadline: float = 300.0
     """A daemon with a health check that is not HEALTHY so long after RUNNING is failing."""
     away_after: float = 60.0
-    """Agent disconnected for so long: the host is away. Agents flap for seconds all day long."""
+    """Agent disconnected for so long: the host is away. Agents flap for seconds all day long.
+    `BLOX_AWAY_AFTER`."""
     lost_after: float = 900.0
     drain_deadline: float = 900.0
     """A draining host's daemon is stopped after so long even if others still run there."""
@@ -130,6 +131,13 @@ class SchedulerSettings:
     max_unsent_intents: int = 4
     deployments_kept: int = 50
 
+    def __post_init__(self) -> None:
+        if not 0 < self.away_after <= self.lost_after:
+            raise InvalidInput(
+                f"BLOX_AWAY_AFTER ({self.away_after:g} s) must be above 0 and at most "
+                f"{self.lost_after:g} s, after which a host is lost."
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -141,6 +149,16 @@ class Settings:
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
 
 
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Everything that the environment can say. Raises InvalidInput for what makes no sense."""
+    given = _numbers({"away_after": "BLOX_AWAY_AFTER"}, environ)
+    away_after = given.get("away_after", SchedulerSettings().away_after)
+    return Settings(
+        assumptions=load_assumptions(environ),
+        scheduler=SchedulerSettings(away_after=away_after),
+    )
+
+
 def load_assumptions(environ: Mapping[str, str] = os.environ) -> Assumptions:
     """S, E, V and B from the environment. Raises InvalidInput for what is not a number."""
     names = {
@@ -149,6 +167,11 @@ def load_assumptions(environ: Mapping[str, str] = os.environ) -> Assumptions:
         "read_lag": "BLOX_ECS_READ_LAG",
         "backdate": "BLOX_SIGNATURE_BACKDATE",
     }
+    return Assumptions(**_numbers(names, environ))
+
+
+def _numbers(names: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, float]:
+    """Field → number of seconds, of those whose variable is set."""
     given: dict[str, float] = {}
     for name, variable in names.items():
         text = environ.get(variable, "").strip()
@@ -160,4 +183,4 @@ def load_assumptions(environ: Mapping[str, str] = os.environ) -> Assumptions:
             given[name] = math.nan
         if not math.isfinite(given[name]):
             raise InvalidInput(f"{variable} is {text!r}: a number of seconds is needed.")
-    return Assumptions(**given)
+    return given

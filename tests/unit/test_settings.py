@@ -3,7 +3,7 @@
 import pytest
 
 from blox.base.errors import InvalidInput
-from blox.settings import Assumptions, Settings, load_assumptions
+from blox.settings import Assumptions, Settings, load_assumptions, load_settings
 
 
 def test_by_default_a_doubt_lasts_seven_minutes() -> None:
@@ -89,3 +89,16 @@ def test_the_defaults_fit_together() -> None:
     longest_sweep = max(view.sweep_interval_with_queue, view.sweep_interval_without_queue)
     assert view.stopped_kept >= longest_sweep + 2 * assumptions.read_lag
     assert settings.pacing.rollout_share < settings.pacing.repair_share <= 1
+
+
+def test_the_grace_for_agents_is_read_from_the_environment() -> None:
+    assert load_settings({}) == Settings()
+    settings = load_settings({"BLOX_AWAY_AFTER": "3", "BLOX_ECS_READ_LAG": "2"})
+    assert settings.scheduler.away_after == 3
+    assert settings.assumptions.read_lag == 2
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "901", "soon", "nan"])
+def test_a_grace_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="BLOX_AWAY_AFTER"):
+        load_settings({"BLOX_AWAY_AFTER": text})

@@ -12,9 +12,9 @@ from blox.cli.environments import patched
 from blox.cli.output import plain, print_json, print_table, say, span
 from blox.cli.session import Session, pass_session, shared_options
 from blox.cli.words import (
-    Duration,
     cause_lines,
     definition_name,
+    duration,
     find_environment,
     full_name,
     host_name,
@@ -46,7 +46,7 @@ _OVER: Final = ("completed", "failed", "stopped", "superseded")
 @click.option("--wait", is_flag=True, help="Stay until it has completed or failed.")
 @click.option(
     "--timeout",
-    type=Duration(),
+    type=duration,
     metavar="TIME",
     default="15m",
     show_default=True,
@@ -247,9 +247,12 @@ def _row(deployment: JsonObject) -> tuple[object, ...]:
     running = deployment["status"] in ("pending", "running")
     causes = cause_lines(deployment["waiting"] if running else deployment["causes"])
     more = f" (and {len(causes) - 1} more causes)" if len(causes) > 1 else ""
+    status = deployment["status"]
+    if status == "superseded" and deployment["completedOnce"]:
+        status = "superseded, had completed"
     return (
         deployment["id"],
-        deployment["status"],
+        status,
         f"{deployment['revision']} = {definition_name(deployment['taskDefinition'])}",
         f"{deployment['createdAt'][:19]}Z",
         took,

@@ -12,8 +12,8 @@ from blox.cli.client import Client, JsonObject
 from blox.cli.output import count, print_json, print_table, say, short
 from blox.cli.session import Session, pass_session, shared_options
 from blox.cli.words import (
-    Duration,
     definition_name,
+    duration,
     find_environment,
     full_name,
     hosts_sum,
@@ -68,19 +68,19 @@ def content_options(command: Command) -> Command:
             ),
             click.option(
                 "--min-healthy",
-                type=Duration(),
+                type=duration,
                 metavar="TIME",
                 help="RUNNING so long is healthy, without a health check. Default 10s.",
             ),
             click.option(
                 "--progress-deadline",
-                type=Duration(),
+                type=duration,
                 metavar="TIME",
                 help="A deployment without progress for so long has failed. Default 10m.",
             ),
             click.option(
                 "--drain-deadline",
-                type=Duration(),
+                type=duration,
                 metavar="TIME",
                 help="A draining host's daemon leaves at last after so long. Default 15m.",
             ),
@@ -267,7 +267,9 @@ def _say_all(environment: JsonObject) -> None:
 @content_options
 @shared_options
 @pass_session
-def change(session: Session, /, environment: str, task_definition: str | None, **options: Any) -> None:
+def change(
+    session: Session, /, environment: str, task_definition: str | None, **options: Any
+) -> None:
     """Change what an environment wants; only what is given changes.
 
     A policy takes effect at once. Anything else makes a new revision, which runs when it is

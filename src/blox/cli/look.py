@@ -78,7 +78,7 @@ def hosts(
         print_json(listed)
         return
     say(f"{full_name(found)}  {found['health']['status']}")
-    say_environment(found)
+    say_environment(found, look=False)
     if every:
         _print_each(listed)
     else:
@@ -172,6 +172,7 @@ def explain(session: Session, words: tuple[str, ...]) -> None:
         if not found["environments"]:
             say(f"  no environment is on the cluster {found['host']['cluster']}")
         for told in found["environments"]:
+            say()
             _say_story(told, host_named=False)
         return
     if len(words) != 2:
@@ -201,7 +202,6 @@ def _say_machine(host: JsonObject) -> None:
 def _say_story(told: JsonObject, *, host_named: bool) -> None:
     host = f"{host_name(told)}  " if host_named else ""
     verdict = str(told.get("would") or told["verdict"]).upper()
-    say()
     say(
         plain(
             f"{host}{full_name(told)}  {spoken(told['class'])} for {span(told['sinceSeconds'])}   "
@@ -309,6 +309,11 @@ def _healthy(environment: JsonObject) -> bool:
     return bool(environment["health"]["status"] == "healthy")
 
 
+def _updating(environment: JsonObject) -> bool:
+    deployment = environment["deployment"]
+    return deployment is not None and deployment["status"] == "running"
+
+
 def _say_needs(told: JsonObject, environments: Sequence[JsonObject]) -> None:
     lines = [plain(f"scheduler: {_condition(problem)}") for problem in told["conditions"]]
     codes = {problem["code"] for problem in told["conditions"]}
@@ -339,8 +344,9 @@ def _say_rest(told: JsonObject, environments: Sequence[JsonObject]) -> None:
     """One line for all that is well, one for what is under way."""
     busy = {
         slot_class: sum(environment["counts"][slot_class] for environment in environments)
-        for slot_class in ("starting", "settling", "stopping", "outdated", "inDoubt")
+        for slot_class in ("starting", "settling", "stopping", "inDoubt")
     }
+    busy["outdated"] = sum(e["counts"]["outdated"] for e in environments if _updating(e))
     parts = [f"{number} {spoken(slot_class)}" for slot_class, number in busy.items() if number]
     if parts:
         say(f"under way: {' · '.join(parts)}")

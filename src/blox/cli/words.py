@@ -117,12 +117,11 @@ def wanted_sum(counts: JsonObject) -> str:
 def problem_line(problem: JsonObject, *, look: str = "") -> str:
     """A count, a cause, a next step. `look`: the command that shows more."""
     whole = problem["count"] == 0
-    number = "all of it" if whole else count(problem["count"], "host")
+    number = "the whole environment" if whole else count(problem["count"], "host")
     request = f" (request {problem['requestId']})" if problem["requestId"] else ""
-    who = problem["who"]
-    step = f"{problem['nextStep']}"
     ending = f"   {look}" if look and not whole else ""
-    return plain(f"{number}: {problem['sentence']}{request} -> {who}: {step}{ending}")
+    step = f"{problem['who']}: {problem['nextStep']}"
+    return plain(f"{number}: {problem['sentence']}{request} -> {step}{ending}")
 
 
 def cause_lines(causes: Iterable[JsonObject]) -> list[str]:
@@ -139,9 +138,10 @@ def _named(cause: JsonObject) -> str:
     return ", ".join(names) + (f" and {left} more" if left > 0 else "")
 
 
-def say_environment(environment: JsonObject) -> None:
-    """The counters and problems of an environment, indented below its name."""
-    name = full_name(environment)
+def say_environment(environment: JsonObject, *, look: bool = True) -> None:
+    """The counters and problems of an environment, indented below its name. `look`: say which
+    command shows the hosts."""
+    command = f"blox hosts {full_name(environment)}" if look else ""
     if not environment["served"]:
         say("  belongs to another account or region; this scheduler leaves it alone")
     elif not environment["primed"]:
@@ -150,7 +150,7 @@ def say_environment(environment: JsonObject) -> None:
     if environment["counts"]["wanted"]:
         say(f"  {wanted_sum(environment['counts'])}")
     for problem in environment["health"]["problems"]:
-        say(f"  {problem_line(problem, look=f'blox hosts {name}')}")
+        say(f"  {problem_line(problem, look=command)}")
 
 
 # --- Times ----------------------------------------------------------------------------------------
@@ -166,26 +166,16 @@ def seconds_between(begin: str, end: str) -> float:
     return (parse_time(end) - parse_time(begin)).total_seconds()
 
 
-class Duration(click.ParamType):
-    """Seconds, as in 90, 90s, 15m, 2h, 1d."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The number of seconds."""
-        if isinstance(value, int | float):
-            return float(value)
-        text = str(value).strip()
-        number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
-        try:
-            seconds = float(number) * _UNITS[unit]
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < float("inf"):
-            self.fail(f"{text!r} is no duration: 90, 90s, 15m, 2h or 1d", param, ctx)
-        return seconds
+def duration(text: str) -> float:
+    """Seconds, from 90, 90s, 15m, 2h or 1d: the type of options that take a time."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    try:
+        seconds = float(number) * _UNITS[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{text!r} is no duration: 90, 90s, 15m, 2h or 1d")
+    return seconds
 
 
 def grouped(items: Sequence[JsonObject], *keys: str) -> dict[tuple[str, ...], list[JsonObject]]:

@@ -82,7 +82,10 @@ class Board:
         """Candidates that the budget allows to act on, until they are no candidates any more."""
         self.unmatched_in_motion = 0
         self.moves = 0
-        """Grows with each slot that got on: became current or running, or left doubt."""
+        """Grows with each slot that got on: left doubt, or came further than ever before in this
+        deployment (running, then current)."""
+        self._furthest: dict[str, int] = {}
+        """Host → how far its slot has come in this deployment (`_stage`)."""
         self.version = 0
         """Grows with each change that a reader could see."""
 
@@ -98,10 +101,10 @@ class Board:
             self._count(host, old, -1)
         if old is None or old.slot_class is not verdict.slot_class:
             self.since[host] = now
-            self.moves += _got_on(old, verdict)
+            self._note_progress(host, old, verdict)
         self.verdicts[host] = verdict
         self._count(host, verdict, 1)
-        if not _still_granted(verdict):
+        if not _still_granted(verdict, self.granted.get(host, Cost.NONE)):
             self.granted.pop(host, None)
         self.version += 1
 
@@ -112,7 +115,22 @@ class Board:
             self._count(host, old, -1)
             self.since.pop(host, None)
             self.granted.pop(host, None)
+            self._furthest.pop(host, None)
             self.version += 1
+
+    def begin_deployment(self) -> None:
+        """Another deployment: how far slots came in the former one counts no more."""
+        self._furthest.clear()
+
+    def _note_progress(self, host: str, old: Verdict | None, new: Verdict) -> None:
+        """A daemon that dies and starts again and again gets on only once: otherwise the deadline
+        of a revision that crashes would never come."""
+        furthest = self._furthest.get(host, 0)
+        stage = _stage(old, new)
+        if stage > furthest:
+            self._furthest[host] = stage
+        left_doubt = old is not None and old.slot_class is SlotClass.IN_DOUBT
+        self.moves += stage > furthest or left_doubt
 
     def _count(self, host: str, verdict: Verdict, by: int) -> None:
         self.classes[verdict.slot_class] += by
@@ -152,6 +170,17 @@ class Board:
         busy = leaving + tally.unavailable + len(rollout)
         return [*free, *repair, *rollout, *self._grant(Cost.UNMATCHED, limit - busy)]
 
+    def still_affordable(self, host: str, max_unavailable: str) -> bool:
+        """Whether a grant from the budget still holds when its stop is about to be sent: hosts may
+        have become unavailable since. One that does not is taken back."""
+        if self.granted.get(host) is not Cost.ROLLOUT:
+            return True
+        tally = self.tally()
+        if tally.unavailable <= allowance(max_unavailable, tally.wanted):
+            return True
+        del self.granted[host]
+        return False
+
     def _grant(self, cost: Cost, room: int) -> list[str]:
         """The first `room` candidates of this cost in host order that have no grant yet."""
         if room <= 0:
@@ -163,19 +192,22 @@ class Board:
         return chosen
 
 
-def _got_on(old: Verdict | None, new: Verdict) -> bool:
-    """Whether a slot's change of class is progress of a deployment."""
-    before = None if old is None else old.slot_class
-    return (
-        new.slot_class is SlotClass.CURRENT
-        or before is SlotClass.IN_DOUBT
-        or (before is SlotClass.STARTING and new.slot_class is SlotClass.SETTLING)
+def _stage(old: Verdict | None, new: Verdict) -> int:
+    """How far a slot that changed its class has come: 2 current, 1 running, 0 else."""
+    if new.slot_class is SlotClass.CURRENT:
+        return 2
+    started = old is not None and old.slot_class is SlotClass.STARTING
+    return int(started and new.slot_class is SlotClass.SETTLING)
+
+
+def _still_granted(verdict: Verdict, granted: Cost) -> bool:
+    """A grant lasts while its slot is a candidate of that cost, or its stop is being carried out. A
+    daemon that was free to replace and has recovered must wait for its turn in the budget."""
+    if verdict.candidate is Cost.NONE:
+        return bool(verdict.stops)
+    return granted is verdict.candidate or (
+        granted is Cost.ROLLOUT and verdict.candidate is Cost.FREE
     )
-
-
-def _still_granted(verdict: Verdict) -> bool:
-    """A grant lasts while its slot is a candidate or its stop is being carried out."""
-    return verdict.candidate is not Cost.NONE or bool(verdict.stops)
 
 
 def _unmatched_in_motion(verdict: Verdict) -> bool:

@@ -142,6 +142,10 @@ def failed_hosts(verdicts: Mapping[str, Verdict]) -> Sequence[str]:
     return sorted(host for host, verdict in verdicts.items() if verdict.slot_class in bad)
 
 
+_PARTICULARS: Final = {"streak": "several", "free": "less"}
+"""Details that differ from host to host and stand in sentences, and the words for all of them."""
+
+
 def _without_particulars(details: Mapping[str, str]) -> Mapping[str, str]:
     """Details without what differs from host to host, so that equal causes group together."""
-    return {k: v for k, v in details.items() if k not in ("retry", "task", "intent", "request")}
+    return {k: _PARTICULARS.get(k, v) for k, v in details.items()}

@@ -133,9 +133,10 @@ class IntentBook:
         self, intent_id: str, *, signed_at: float, cause: str, request_id: str, now: float
     ) -> Attempt:
         """The call got no clear answer for the hosts that are still open."""
+        attempt = self._attempts[intent_id]
         attempt = replace(
-            self._attempts[intent_id],
-            phase=Phase.DOUBT,
+            attempt,
+            phase=Phase.DOUBT if attempt.intent.open_hosts else Phase.SETTLED,
             since=now,
             base=doubt_base(signed_at, now),
             cause=cause,

@@ -39,8 +39,8 @@ from blox.scheduler.verdicts import Context, Cost, SlotFacts, Stop, Verdict
 # --- The verdict ----------------------------------------------------------------------------------
 
 
-def judge(facts: SlotFacts, context: Context, *, granted: bool = False) -> Verdict:
-    """The verdict on one slot. `granted`: the budget allows acting on it if it is a candidate."""
+def judge(facts: SlotFacts, context: Context, *, granted: Cost = Cost.NONE) -> Verdict:
+    """The verdict on one slot. `granted`: as which candidate the budget allows acting on it."""
     if context.deployment is None or context.target is None:
         return _verdict(VerdictKind.IGNORE, _unwanted(facts) or SlotClass.MISSING, "not-deployed")
     verdict = (
@@ -87,7 +87,7 @@ def _in_flight(facts: SlotFacts, context: Context) -> Verdict | None:
     return _verdict(VerdictKind.WAIT, SlotClass.STARTING, "calling", intent=attempt.intent.id)
 
 
-def _host_decides(facts: SlotFacts, context: Context, *, granted: bool) -> Verdict | None:
+def _host_decides(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdict | None:
     """Row 2: the host must not keep one, or nothing can be done there."""
     condition = facts.condition
     if condition is HostCondition.SUPERSEDED:
@@ -104,11 +104,11 @@ def _host_decides(facts: SlotFacts, context: Context, *, granted: bool) -> Verdi
     return None
 
 
-def _unmatched(facts: SlotFacts, *, granted: bool) -> Verdict:
+def _unmatched(facts: SlotFacts, *, granted: Cost) -> Verdict:
     leaving = _leave(
         facts, SlotClass.UNMATCHED, "unmatched", "its host no longer matches the selector"
     )
-    if not leaving.stops or granted:
+    if not leaving.stops or granted is Cost.UNMATCHED:
         return leaving
     return _verdict(
         VerdictKind.KEEP, SlotClass.UNMATCHED, "unmatched-stop", candidate=Cost.UNMATCHED
@@ -311,7 +311,7 @@ def _target_ids(context: Context) -> list[str]:
     return [d for d, deployed in context.environment.deployed.items() if deployed == digest]
 
 
-def _single(facts: SlotFacts, context: Context, *, granted: bool) -> Verdict:
+def _single(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdict:
     """Rows 6 and 7: exactly one runs."""
     (task,) = running(facts)
     state, due = readiness(task, facts, context)
@@ -329,7 +329,7 @@ def _target_runs(
     state: Readiness,
     due: float | None,
     *,
-    granted: bool,
+    granted: Cost,
     available: bool,
 ) -> Verdict:
     """Row 6."""
@@ -353,7 +353,7 @@ def _target_runs(
             VerdictKind.KEEP, SlotClass.SETTLING, "settling", next_look=due, task=task.arn
         )
     reason = _REPLACE_REASONS[state]
-    if granted and _can_replace(facts, context):
+    if granted is Cost.REPAIR and _can_replace(facts, context):
         stop = Stop(task.arn, REPLACE_CAUSES[reason])
         return _verdict(
             VerdictKind.REPLACE,
@@ -406,7 +406,7 @@ def _other_runs(
     state: Readiness,
     due: float | None,
     *,
-    granted: bool,
+    granted: Cost,
     available: bool,
 ) -> Verdict:
     """Row 7."""
@@ -433,7 +433,8 @@ def _other_runs(
             cause=_why_not(facts, context),
             task=task.arn,
         )
-    if granted:
+    cost = Cost.FREE if state in FAILED else Cost.ROLLOUT
+    if granted in (cost, Cost.ROLLOUT):
         stop = Stop(task.arn, f"replaced by revision {context.deployment.revision}")
         return _verdict(
             VerdictKind.REPLACE,
@@ -448,7 +449,7 @@ def _other_runs(
         slot_class,
         "outdated",
         available=available,
-        candidate=Cost.FREE if state in FAILED else Cost.ROLLOUT,
+        candidate=cost,
         next_look=due,
         task=task.arn,
     )

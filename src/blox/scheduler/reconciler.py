@@ -152,7 +152,16 @@ class Reconciler:
         version = tracked.board.version
         tracked.account(self._state.clock.monotonic())
         context = self._state.context(tracked, environment)
+        wanted = None if context.deployment is None else context.deployment.id
+        if wanted != tracked.judged_for:
+            # It was stored, and the word of it has not come yet: no verdict is about it so far.
+            tracked.judged_for, tracked.all_dirty = wanted, True
         judged = await self._judge_touched(tracked, context)
+        if self._state.repository.environment(environment_id) is not environment:
+            # Changed while a large cluster was judged: the verdicts are of two minds.
+            tracked.all_dirty = True
+            self._queue.add(environment_id)
+            return
         context = self._state.context(tracked, environment)
         self._spend(tracked, context)
         await self._move_deployment(tracked, context)
@@ -274,6 +283,7 @@ class Reconciler:
     ) -> Deployment:
         ecs_now = self._state.reads.now()
         if happening is Happening.PRIMED:
+            tracked.board.begin_deployment()
             tracked.progress = tick(
                 tracked.progress, moves=-1, excused=True, now=self._state.clock.monotonic()
             )

@@ -25,7 +25,7 @@ from blox.scheduler.slots import (
     settled_notes,
 )
 from blox.scheduler.tracked import Tracked
-from blox.scheduler.verdicts import Context, SlotFacts, Verdict
+from blox.scheduler.verdicts import Context, Cost, SlotFacts, Verdict
 from blox.scheduler.view import ClusterView
 from blox.settings import Settings
 
@@ -147,7 +147,7 @@ class State:
         notes = remember(facts.notes, facts, now=context.now.mono)
         if notes is not facts.notes:
             facts = replace(facts, notes=notes)
-        verdict = judge(facts, context, granted=host_arn in tracked.board.granted)
+        verdict = judge(facts, context, granted=tracked.board.granted.get(host_arn, Cost.NONE))
         tracked.keep_note(host_arn, settled_notes(notes, verdict))
         tracked.look_later(host_arn, self._next_look(verdict, facts, context.now.mono))
         old = tracked.board.verdicts.get(host_arn)

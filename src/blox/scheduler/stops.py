@@ -138,6 +138,9 @@ class Stops:
         verdict = self._state.judge(tracked, context, host)
         if verdict is None or not verdict.stops:
             return None
+        if not tracked.board.still_affordable(host, environment.policy.max_unavailable):
+            self._state.judge(tracked, context, host)
+            return None
         stop = next((s for s in verdict.stops if self._shown(s, look)), None)
         if stop is None:
             self._looks.pop((tracked.id, host), None)

@@ -27,6 +27,8 @@ class Tracked:
         self.dirty: dict[str, None] = {}
         """Hosts to judge in the next pass, in order of arrival."""
         self.all_dirty = True
+        self.judged_for: str | None = None
+        """Id of the deployment that the board's verdicts are about."""
         self._looks: list[tuple[float, str]] = []
         self._look_at: dict[str, float] = {}
         self.progress = Progress(moves=0, at=now)

@@ -234,6 +234,9 @@ def _truth(
         unwanted.append("ineligible")
     if not standing.connected:
         unwanted += ["away", "lost"]
+        if _has_twin(ledger, arn):
+            # None of the machine's records is connected: which one stands for it is open.
+            unwanted.append("superseded")
     if unwanted:
         return tuple(unwanted)
     if is_current(ledger, asked, arn, now):
@@ -241,6 +244,13 @@ def _truth(
         started = task.started_at if task.started_at is not None else now
         return (CURRENT,) if now - started >= settle else (CURRENT, "settling")
     return _not_current(ledger, asked, arn)
+
+
+def _has_twin(ledger: Ledger, arn: str) -> bool:
+    """Whether the machine has another record that ECS still lists."""
+    hosts = ledger.cloud.hosts
+    machine = hosts[arn].instance_id
+    return any(h.instance_id == machine and h.arn != arn and not h.inactive for h in hosts.values())
 
 
 def _not_current(ledger: Ledger, asked: Asked, arn: str) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ def _judge_budget(
             promise=6, at=at, environment=asked.key, host=task.host, text=text,
             evidence=(describe_call(call), *others),
         )  # fmt: skip
-    bare = [h for h in ledger.timelines[asked.key] if _known_bare(ledger, asked, h, since, decided)]
+    bare = [h for h in ledger.timelines[asked.key] if _known_bare(ledger, asked, h, since, at)]
     bare = [host for host in bare if host != task.host]
     if len(bare) >= allowed:
         text = f"a healthy daemon was replaced while {len(bare)} hosts had none; {allowed} may"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from blox.base.clock import LoopClock
-from blox.base.errors import BloxError
-from blox.scheduler.model import DeploymentStatus, Environment, Policy
+from blox.base.errors import BloxError, Unavailable
+from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Policy
 from blox.scheduler.reasons import sentence
 from blox.scheduler.service import Wish
 from blox.settings import Assumptions, Settings
@@ -316,13 +316,14 @@ class Scenario:
             await process.service.deploy(
                 user.environment_id, supersede=bool(step.arguments.get("supersede", True))
             )
+        except Unavailable:
+            # The new wish may be in force all the same; it is asked for again until it surely is.
+            self._learn_deployments(process, user)
+            raise
         except BloxError:
             self._learn_deployments(process, user)
-            if not process.dead and not process.trouble.failing:
-                # Refused for certain. Where the answer was lost, the new wish may be in force; it
-                # is asked for again until that is known.
-                user.pool, user.definition, user.content = before
-                self._expect(user)
+            user.pool, user.definition, user.content = before
+            self._expect(user)
             raise
         self._learn_deployments(process, user)
 
@@ -363,9 +364,18 @@ class Scenario:
                 newest is not None
                 and newest.status is DeploymentStatus.COMPLETED
                 and newest.id not in user.completed
+                and self._is_of(process, user, newest)
             ):
                 user.completed[newest.id] = None
                 self.oracle.completed(user.key, now=self._live.now())
+
+    @staticmethod
+    def _is_of(process: Process, user: _User, deployment: Deployment) -> bool:
+        """Whether the deployment is of what the user wants now; a newer wish may be on its way."""
+        environment = process.repository.environment(deployment.environment_id)
+        if environment is None:
+            return False
+        return environment.revision(deployment.revision).digest == user.content
 
     def _reported(self) -> Iterator[ReportedHost]:
         process = self._process

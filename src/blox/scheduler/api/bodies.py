@@ -83,6 +83,8 @@ class RevisionBody(_Answer, frozen=True, kw_only=True):
 
 
 class PolicyBody(_Answer, frozen=True, kw_only=True):
+    """How an environment is updated and watched. Seconds."""
+
     max_unavailable: str
     min_healthy_seconds: float
     progress_deadline: float
@@ -133,11 +135,15 @@ class ProblemBody(_Answer, frozen=True, kw_only=True):
 
 
 class HealthBody(_Answer, frozen=True, kw_only=True):
+    """Unhealthy has a cause, healthy has none."""
+
     status: Literal["healthy", "unhealthy"]
     problems: tuple[ProblemBody, ...]
 
 
 class HostName(_Answer, frozen=True, kw_only=True):
+    """What a host is called."""
+
     instance_id: str
     """i-… or mi-…; "" when it is not known any more."""
     arn: str
@@ -163,6 +169,8 @@ class DeploymentBody(_Answer, frozen=True, kw_only=True):
     revision: int
     task_definition: str
     status: DeploymentStatus
+    completed_once: bool
+    """It had completed, also if it was superseded since."""
     in_force: bool
     """It says what should run now: the newest that was not stopped."""
     reused: int
@@ -180,6 +188,8 @@ class DeploymentBody(_Answer, frozen=True, kw_only=True):
 
 
 class EnvironmentBody(_Answer, frozen=True, kw_only=True):
+    """What should run where, and how that goes."""
+
     id: str
     name: str
     cluster: str
@@ -203,6 +213,8 @@ class EnvironmentBody(_Answer, frozen=True, kw_only=True):
 
 
 class DeletedEnvironment(_Answer, frozen=True, kw_only=True):
+    """What was deleted, and what it left."""
+
     id: str
     name: str
     cluster: str
@@ -211,6 +223,8 @@ class DeletedEnvironment(_Answer, frozen=True, kw_only=True):
 
 
 class TaskBody(_Answer, frozen=True, kw_only=True):
+    """A task as ECS last showed it."""
+
     arn: str
     status: str
     desired_status: str
@@ -243,6 +257,8 @@ class HostBody(_Answer, frozen=True, kw_only=True):
 
 
 class StoryEntry(_Answer, frozen=True, kw_only=True):
+    """One thing that was seen, decided, called or answered."""
+
     at: datetime
     what: Literal["seen", "decided", "called", "answered", "failed"]
     text: str
@@ -309,6 +325,8 @@ class RejectedBody(_Answer, frozen=True, kw_only=True):
 
 
 class ClusterBody(_Answer, frozen=True, kw_only=True):
+    """A watched cluster, and how well it is known."""
+
     name: str
     arn: str
     status: str
@@ -335,6 +353,8 @@ class AssumptionsBody(_Answer, frozen=True, kw_only=True):
 
 
 class EnvironmentsCounted(_Answer, frozen=True, kw_only=True):
+    """total = healthy + unhealthy."""
+
     total: int
     healthy: int
     unhealthy: int
@@ -371,22 +391,32 @@ class _Page(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
 
 
 class EnvironmentsPage(_Page, frozen=True, kw_only=True):
+    """Environments by cluster, then name."""
+
     items: tuple[EnvironmentBody, ...]
 
 
 class DeploymentsPage(_Page, frozen=True, kw_only=True):
+    """Deployments, newest first."""
+
     items: tuple[DeploymentBody, ...]
 
 
 class HostsPage(_Page, frozen=True, kw_only=True):
+    """Hosts by ARN."""
+
     items: tuple[HostBody, ...]
 
 
 class OrphansPage(_Page, frozen=True, kw_only=True):
+    """Orphans by ARN."""
+
     items: tuple[OrphanBody, ...]
 
 
 class RejectedPage(_Page, frozen=True, kw_only=True):
+    """Messages, newest first."""
+
     items: tuple[RejectedBody, ...]
 
 

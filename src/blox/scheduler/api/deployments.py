@@ -28,6 +28,7 @@ class Deployments:
         self._api = api
 
     async def create(self, call: Call) -> Answer:
+        """Deploy the newest revision."""
         environment = self._api.environment(call)
         supersede = call.query.flag("supersede")
         given = call.query.text("token")
@@ -48,6 +49,7 @@ class Deployments:
         return answered(body, status=201, location=location)
 
     async def list_deployments(self, call: Call) -> Answer:
+        """A page of them, newest first."""
         environment = self._api.environment(call)
         shown = listing(
             call,
@@ -60,6 +62,7 @@ class Deployments:
         return answered(DeploymentsPage(items=items, next_token=shown.next_token))
 
     async def show(self, call: Call) -> Answer:
+        """One of them."""
         environment = self._api.environment(call)
         deployment = deployment_of(self._api.repository, environment, call.params["id"])
         return answered(self._body(environment, deployment))

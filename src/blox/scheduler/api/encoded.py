@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from blox.scheduler.api.failed import with_failure
 from blox.scheduler.api.preview import preview_tally
 from blox.scheduler.api.shown import environment_body
 from blox.scheduler.model import Environment, SlotClass
@@ -94,8 +95,9 @@ class Answers:
         report = environment_report(self._state, environment, troubles=self._conditions())
         if report.deployment is None:
             tally = preview_tally(self._state, environment)
-            report = msgspec.structs.replace(report, tally=tally)
-        return report
+            return msgspec.structs.replace(report, tally=tally)
+        tracked = self._state.tracked.get(environment.id)
+        return report if tracked is None else with_failure(report, tracked.board.verdicts)
 
     def _forget_deleted(self) -> None:
         """Keep what is asked for, not what once was."""

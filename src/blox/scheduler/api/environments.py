@@ -46,12 +46,14 @@ class Environments:
         self._api = api
 
     async def create(self, call: Call) -> Answer:
+        """A new environment, not deployed yet."""
         asked = call.decode(NewEnvironment)
         environment = await self._api.service.create(asked.name, asked.cluster, wish_of(asked))
         self._api.process.environment_created()
         return self._shown(environment, status=201, location=path_of(environment))
 
     async def list_environments(self, call: Call) -> Answer:
+        """A page of them."""
         cluster, name = call.query.text("cluster"), call.query.text("name")
         environments = on_cluster(self._api.repository.environments(), cluster)
         if name is not None:
@@ -63,9 +65,11 @@ class Environments:
         return answered(EncodedPage(items=items, next_token=shown.next_token))
 
     async def show(self, call: Call) -> Answer:
+        """One of them, from the cache."""
         return self._shown(self._api.environment(call))
 
     async def change(self, call: Call) -> Answer:
+        """Apply a merge patch."""
         patch = call.decode(EnvironmentPatch)
         environment = self._api.environment(call)
         with _precondition(call, environment):
@@ -75,6 +79,7 @@ class Environments:
         return self._shown(changed)
 
     async def delete(self, call: Call) -> Answer:
+        """Delete it; its tasks stay."""
         environment = self._api.environment(call)
         with _precondition(call, environment):
             await self._api.service.delete(environment.id)
@@ -118,27 +123,22 @@ def _precondition(call: Call, environment: Environment) -> Iterator[None]:
         raise
 
 
+_EVERY: Final = "/v2/environments"
+_ONE: Final = "/v2/environments/{cluster}/{name}"
+_SHOWN: Final = Returned(description="The environment", body=EnvironmentBody)
+
+
 def operations(api: Api) -> list[Operation]:
     """Every operation on environments."""
     handlers = Environments(api)
-    shown = Returned(description="The environment", body=EnvironmentBody)
-    every, one = "/v2/environments", "/v2/environments/{cluster}/{name}"
+    return [*_reading(handlers), *_changing(handlers)]
+
+
+def _reading(handlers: Environments) -> list[Operation]:
     return [
         Operation(
-            method="POST",
-            path=every,
-            id="createEnvironmentV2",
-            summary="Create an environment",
-            description="It does nothing until it is deployed. Its name is unique on its cluster.",
-            handle=handlers.create,
-            tags=_TAGS,
-            body=NewEnvironment,
-            answers={201: shown},
-            errors=(400, 404, 409, 503),
-        ),
-        Operation(
             method="GET",
-            path=every,
+            path=_EVERY,
             id="listEnvironmentsV2",
             summary="List environments",
             handle=handlers.list_environments,
@@ -154,18 +154,35 @@ def operations(api: Api) -> list[Operation]:
         ),
         Operation(
             method="GET",
-            path=one,
+            path=_ONE,
             id="getEnvironmentV2",
             summary="Show an environment",
             handle=handlers.show,
             tags=_TAGS,
             path_parameters=PLACE,
-            answers={200: shown},
+            answers={200: _SHOWN},
             errors=(404,),
+        ),
+    ]
+
+
+def _changing(handlers: Environments) -> list[Operation]:
+    return [
+        Operation(
+            method="POST",
+            path=_EVERY,
+            id="createEnvironmentV2",
+            summary="Create an environment",
+            description="It does nothing until it is deployed. Its name is unique on its cluster.",
+            handle=handlers.create,
+            tags=_TAGS,
+            body=NewEnvironment,
+            answers={201: _SHOWN},
+            errors=(400, 404, 409, 415, 503),
         ),
         Operation(
             method="PATCH",
-            path=one,
+            path=_ONE,
             id="changeEnvironment",
             summary="Change what an environment wants",
             description=(
@@ -178,12 +195,12 @@ def operations(api: Api) -> list[Operation]:
             headers=(_IF_MATCH,),
             body=EnvironmentPatch,
             body_type=MERGE_PATCH,
-            answers={200: shown},
+            answers={200: _SHOWN},
             errors=(400, 404, 409, 412, 415, 503),
         ),
         Operation(
             method="DELETE",
-            path=one,
+            path=_ONE,
             id="deleteEnvironmentV2",
             summary="Delete an environment",
             description="Its tasks go on running; /v2/orphans lists them.",

@@ -9,7 +9,7 @@ from typing import Final
 
 from blox.base.errors import InvalidInput, NotFound
 from blox.base.ids import short_id
-from blox.http.operations import Answer, Call, Operation, Parameter, Returned
+from blox.http.operations import Answer, Call, Handler, Operation, Parameter, Returned
 from blox.scheduler.api.bodies import (
     HostExplained,
     HostsPage,
@@ -53,6 +53,7 @@ class Hosts:
         self._api = api
 
     async def list_hosts(self, call: Call) -> Answer:
+        """A page of the hosts of an environment's cluster."""
         environment = self._api.environment(call)
         wanted = _class_of(call.query.text("class"))
         verdicts = self._verdicts(environment)
@@ -72,6 +73,7 @@ class Hosts:
         return answered(HostsPage(items=items, next_token=shown.next_token))
 
     async def show(self, call: Call) -> Answer:
+        """One host and its story."""
         environment = self._api.environment(call)
         reference = _reference(call.params)
         seen = find_host(self._api.state.view, [environment.cluster_arn], reference)
@@ -84,6 +86,7 @@ class Hosts:
         return answered(shown)
 
     async def explain(self, call: Call) -> Answer:
+        """One host and its story in every environment."""
         seen = find_host(self._api.state.view, self._api.clusters(), _reference(call.params))
         stories = (
             self._story(environment, seen.host.arn)
@@ -98,6 +101,7 @@ class Hosts:
         )
 
     async def list_orphans(self, call: Call) -> Answer:
+        """A page of them."""
         orphans = sorted(self._api.service.orphans(), key=lambda orphan: orphan.task.arn)
         shown = listing(call, orphans, key=lambda orphan: orphan.task.arn, name="v2 orphans")
         items = tuple(
@@ -180,66 +184,89 @@ def _class_of(text: str | None) -> SlotClass | None:
         raise InvalidInput(f"{text!r} is no class of hosts; known: {known}.") from None
 
 
+_EVERY: Final = "/v2/environments/{cluster}/{name}/hosts"
+
+
 def operations(api: Api) -> list[Operation]:
     """Every operation on hosts."""
     handlers = Hosts(api)
-    every = "/v2/environments/{cluster}/{name}/hosts"
-    listed = Operation(
-        method="GET",
-        path=every,
-        id="listHosts",
-        summary="Show every host of an environment's cluster and why it is as it is",
-        handle=handlers.list_hosts,
-        tags=_TAGS,
-        path_parameters=PLACE,
-        query=(
-            Parameter(
-                name="class",
-                description="Only hosts in this class.",
-                choices=tuple(slot_class.value for slot_class in SlotClass),
-            ),
-            LIMIT,
-            NEXT_TOKEN,
+    return [
+        *_lists(handlers),
+        *_by_name(
+            _EVERY,
+            "getHost",
+            "Show one host of an environment, and its story",
+            handlers.show,
+            before=PLACE,
+            body=HostStory,
         ),
-        answers={200: Returned(description="By ARN", body=HostsPage)},
-    )
-    orphans = Operation(
-        method="GET",
-        path="/v2/orphans",
-        id="listOrphans",
-        summary="List live tasks of deleted environments",
-        handle=handlers.list_orphans,
-        tags=_TAGS,
-        query=(LIMIT, NEXT_TOKEN),
-        answers={200: Returned(description="By ARN", body=OrphansPage)},
-        errors=(400,),
-    )
-    in_environment = [
+        *_by_name(
+            "/v2/hosts",
+            "explainHost",
+            "Show one host with every environment of its cluster",
+            handlers.explain,
+            before=(),
+            body=HostExplained,
+        ),
+    ]
+
+
+def _by_name(
+    path: str,
+    name: str,
+    summary: str,
+    handle: Handler,
+    *,
+    before: tuple[Parameter, ...],
+    body: object,
+) -> list[Operation]:
+    """One operation, under every form in which a host can be named."""
+    return [
         Operation(
             method="GET",
-            path=every + form,
-            id=f"getHost{suffix}",
-            summary="Show one host of an environment, and its story",
-            handle=handlers.show,
+            path=path + form,
+            id=f"{name}{suffix}",
+            summary=summary,
+            handle=handle,
             tags=_TAGS,
-            path_parameters=(*PLACE, *parameters),
-            answers={200: Returned(description="The host", body=HostStory)},
+            path_parameters=(*before, *parameters),
+            answers={200: Returned(description="The host", body=body)},
             errors=(404,),
         )
         for form, parameters, suffix in _FORMS
     ]
-    anywhere = [
+
+
+def _lists(handlers: Hosts) -> list[Operation]:
+    return [
         Operation(
             method="GET",
-            path="/v2/hosts" + form,
-            id=f"explainHost{suffix}",
-            summary="Show one host with every environment of its cluster",
-            handle=handlers.explain,
+            path=_EVERY,
+            id="listHosts",
+            summary="Show every host of an environment's cluster and why it is as it is",
+            handle=handlers.list_hosts,
             tags=_TAGS,
-            path_parameters=parameters,
-            answers={200: Returned(description="The host", body=HostExplained)},
-            errors=(404,),
-        )
-        for form, parameters, suffix in _FORMS
+            path_parameters=PLACE,
+            query=(
+                Parameter(
+                    name="class",
+                    description="Only hosts in this class.",
+                    choices=tuple(slot_class.value for slot_class in SlotClass),
+                ),
+                LIMIT,
+                NEXT_TOKEN,
+            ),
+            answers={200: Returned(description="By ARN", body=HostsPage)},
+        ),
+        Operation(
+            method="GET",
+            path="/v2/orphans",
+            id="listOrphans",
+            summary="List live tasks of deleted environments",
+            handle=handlers.list_orphans,
+            tags=_TAGS,
+            query=(LIMIT, NEXT_TOKEN),
+            answers={200: Returned(description="By ARN", body=OrphansPage)},
+            errors=(400,),
+        ),
     ]
-    return [listed, *in_environment, *anywhere, orphans]

@@ -12,10 +12,14 @@ class RejectedMessage(Protocol):
     """A message of the queue that could not be understood."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Names the message."""
+        ...
 
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why, in words."""
+        ...
 
     @property
     def body(self) -> bytes:

@@ -90,6 +90,7 @@ def problem_body(problem: Problem) -> ProblemBody:
 
 
 def revision_body(revision: Revision) -> RevisionBody:
+    """One version of the content."""
     return RevisionBody(
         number=revision.number,
         task_definition=revision.definition_arn,
@@ -101,6 +102,7 @@ def revision_body(revision: Revision) -> RevisionBody:
 
 
 def policy_body(policy: Policy) -> PolicyBody:
+    """How it is updated and watched."""
     return PolicyBody(
         max_unavailable=policy.max_unavailable,
         min_healthy_seconds=policy.min_healthy_seconds,
@@ -153,6 +155,7 @@ def deployment_body(
         revision=deployment.revision,
         task_definition=environment.revision(deployment.revision).definition_arn,
         status=deployment.status,
+        completed_once=deployment.completed_once,
         in_force=tally is not None,
         reused=deployment.reused,
         created_at=at(deployment.created_at),
@@ -165,6 +168,7 @@ def deployment_body(
 
 
 def cause_body(cause: FailureCause, instance_of: InstanceOf) -> CauseBody:
+    """Hosts that are not current for one reason."""
     return CauseBody(
         code=cause.code,
         sentence=cause.sentence,
@@ -174,6 +178,7 @@ def cause_body(cause: FailureCause, instance_of: InstanceOf) -> CauseBody:
 
 
 def task_body(task: Task) -> TaskBody:
+    """A daemon as ECS last showed it."""
     return TaskBody(
         arn=task.arn,
         status=task.last_status,

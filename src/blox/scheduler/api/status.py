@@ -26,6 +26,7 @@ class Status:
         self._api = api
 
     async def status(self, _: Call) -> Answer:
+        """The process, its clusters, its conditions."""
         api, state = self._api, self._api.state
         environments = api.repository.environments()
         healthy = sum(api.answers.of(environment).report.healthy for environment in environments)
@@ -53,6 +54,7 @@ class Status:
         )
 
     async def rejected(self, _: Call) -> Answer:
+        """What the queue sent and nobody understood."""
         messages = reversed(self._api.process.rejected())
         items = tuple(
             RejectedBody(

@@ -46,6 +46,8 @@ class InstanceGroup(Struct, frozen=True, kw_only=True):
 
 
 class CreateEnvironmentRequest(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What should run on which cluster."""
+
     name: str
     """1 to 30 letters, digits, hyphens and underscores."""
     instance_group: InstanceGroup
@@ -53,6 +55,8 @@ class CreateEnvironmentRequest(Struct, frozen=True, kw_only=True, rename="camel"
 
 
 class V1Environment(Struct, frozen=True, kw_only=True, rename="camel"):
+    """What runs where, and how that goes."""
+
     name: str
     deployment_token: str
     instance_group: InstanceGroup
@@ -61,11 +65,15 @@ class V1Environment(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class V1Environments(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A page of environments."""
+
     items: tuple[V1Environment, ...]
     next_token: str | None = None
 
 
 class V1Deployment(Struct, frozen=True, kw_only=True, rename="camel"):
+    """One roll-out of an environment."""
+
     id: str
     status: _Word
     task_definition: str
@@ -75,6 +83,8 @@ class V1Deployment(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class V1Deployments(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A page of deployments."""
+
     items: tuple[V1Deployment, ...]
     next_token: str | None = None
 
@@ -98,6 +108,7 @@ class V1:
     # --- Environments -----------------------------------------------------------------------------
 
     async def create(self, call: Call) -> Answer:
+        """A new environment, not deployed yet."""
         asked = call.decode(CreateEnvironmentRequest)
         if asked.name in self._creating:
             # Its name is not stored yet: two requests for two clusters would both find it free.
@@ -116,6 +127,7 @@ class V1:
         return Answer(body=self._environment(environment))
 
     async def list_environments(self, call: Call) -> Answer:
+        """A page of them."""
         cluster = call.query.values.get("cluster")
         environments = on_cluster(self._api.repository.environments(), cluster)
         shown = page(
@@ -128,6 +140,7 @@ class V1:
         return Answer(body=V1Environments(items=items, next_token=shown.next_token))
 
     async def show_environment(self, call: Call) -> Answer:
+        """One of them."""
         return Answer(body=self._environment(self._named(call)))
 
     async def delete(self, call: Call) -> Answer:
@@ -163,6 +176,7 @@ class V1:
     # --- Deployments ------------------------------------------------------------------------------
 
     async def deploy(self, call: Call) -> Answer:
+        """Deploy what is stored; the token says that the caller knows what that is."""
         given = call.query.values.get("deploymentToken", "")
         if not given:
             raise InvalidInput("The deployment token is missing: ?deploymentToken=UUID is needed.")
@@ -172,6 +186,7 @@ class V1:
         return Answer(body=self._deployment(environment.id, deployment))
 
     async def list_deployments(self, call: Call) -> Answer:
+        """A page of them, newest first."""
         environment = self._named(call)
         shown = page(
             self._api.repository.deployments(environment.id),
@@ -184,6 +199,7 @@ class V1:
         return Answer(body=V1Deployments(items=items, next_token=shown.next_token))
 
     async def show_deployment(self, call: Call) -> Answer:
+        """One of them."""
         environment = self._named(call)
         deployment = deployment_of(self._api.repository, environment, call.params["id"])
         return Answer(body=self._deployment(environment.id, deployment))
@@ -207,40 +223,40 @@ class V1:
 def operations(api: Api) -> list[Operation]:
     """Every operation of /v1."""
     v1 = V1(api)
-    environment = Returned(description="The environment", body=V1Environment)
-    deployment = Returned(description="The deployment", body=V1Deployment)
-    environments, one = "/v1/environments", "/v1/environments/{name}"
-    deployments = one + "/deployments"
+    ping = Operation(
+        method="GET",
+        path="/v1/ping",
+        id="ping",
+        summary="This process can serve",
+        handle=v1.ping,
+        tags=_TAGS,
+        errors=(503,),
+        any_query=True,
+    )
+    return [ping, *_on_environments(v1), *_on_deployments(v1)]
+
+
+def _on_environments(v1: V1) -> list[Operation]:
+    shown = Returned(description="The environment", body=V1Environment)
     return [
         Operation(
-            method="GET",
-            path="/v1/ping",
-            id="ping",
-            summary="This process can serve",
-            handle=v1.ping,
-            tags=_TAGS,
-            errors=(503,),
-            any_query=True,
-        ),
-        Operation(
             method="POST",
-            path=environments,
+            path="/v1/environments",
             id="createEnvironment",
             summary="Create an environment",
             description="It does nothing until a deployment is created with its token.",
             handle=v1.create,
             tags=_TAGS,
             body=CreateEnvironmentRequest,
-            answers={200: environment},
+            answers={200: shown},
             errors=(400, 404, 503),
         ),
         Operation(
             method="GET",
-            path=environments,
+            path="/v1/environments",
             id="listEnvironments",
             summary="List environments",
-            description=f"A cluster that is neither a name nor an ARN is refused: "
-            f"`{INVALID_CLUSTER}`.",
+            description=f"A cluster that is neither name nor ARN is refused: `{INVALID_CLUSTER}`.",
             handle=v1.list_environments,
             tags=_TAGS,
             query=(_CLUSTER, NEXT_TOKEN),
@@ -249,17 +265,17 @@ def operations(api: Api) -> list[Operation]:
         ),
         Operation(
             method="GET",
-            path=one,
+            path="/v1/environments/{name}",
             id="getEnvironment",
             summary="Show an environment",
             handle=v1.show_environment,
             tags=_TAGS,
             path_parameters=(NAME,),
-            answers={200: environment},
+            answers={200: shown},
         ),
         Operation(
             method="DELETE",
-            path=one,
+            path="/v1/environments/{name}",
             id="deleteEnvironment",
             summary="Delete an environment",
             description="Its tasks go on running. Succeeds too when there is none.",
@@ -268,21 +284,28 @@ def operations(api: Api) -> list[Operation]:
             path_parameters=(NAME,),
             errors=(400, 503),
         ),
+    ]
+
+
+def _on_deployments(v1: V1) -> list[Operation]:
+    shown = Returned(description="The deployment", body=V1Deployment)
+    every = "/v1/environments/{name}/deployments"
+    return [
         Operation(
             method="POST",
-            path=deployments,
+            path=every,
             id="createDeployment",
             summary="Deploy what is stored",
             handle=v1.deploy,
             tags=_TAGS,
             path_parameters=(NAME,),
             query=(_TOKEN,),
-            answers={200: deployment},
+            answers={200: shown},
             errors=(400, 404, 503),
         ),
         Operation(
             method="GET",
-            path=deployments,
+            path=every,
             id="listDeployments",
             summary="List an environment's deployments",
             handle=v1.list_deployments,
@@ -293,12 +316,12 @@ def operations(api: Api) -> list[Operation]:
         ),
         Operation(
             method="GET",
-            path=deployments + "/{id}",
+            path=every + "/{id}",
             id="getDeployment",
             summary="Show a deployment",
             handle=v1.show_deployment,
             tags=_TAGS,
             path_parameters=(NAME, _ID),
-            answers={200: deployment},
+            answers={200: shown},
         ),
     ]
