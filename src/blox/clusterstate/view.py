@@ -170,6 +170,12 @@ class View:
             self._changed(cluster)
             return
 
+    def recheck(self, host_arn: str) -> None:
+        """Have this host described soon: ECS says of it what the view does not know."""
+        for cluster in self._clusters_of(host_arn, "container-instance"):
+            sweeper = self._watched[cluster.arn].sweeper
+            self._tasks.start(sweeper.describe_hosts((host_arn,)), name=f"recheck {host_arn}")
+
     def presume(self, task: Presumed) -> None:
         """Enter a task that a retained intent names, if nothing is known of it. It waits for its
         cluster to be followed."""

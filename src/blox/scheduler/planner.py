@@ -94,10 +94,10 @@ def _host_decides(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdi
         return _leave(facts, SlotClass.SUPERSEDED, "superseded", "its host's record was superseded")
     if condition in (HostCondition.LOST, HostCondition.GONE):
         return _verdict(VerdictKind.WAIT, SlotClass.LOST, "lost")
-    if not facts.matches:
-        return _unmatched(facts, granted=granted)
     if condition is HostCondition.DRAINING:
         return _draining(facts, context)
+    if not facts.matches:
+        return _unmatched(facts, granted=granted)
     if condition is HostCondition.AWAY:
         due = _after(facts.condition_since, context.settings.lost_after)
         return _verdict(VerdictKind.WAIT, SlotClass.AWAY, "away", next_look=due)
@@ -489,12 +489,12 @@ def _unwanted(facts: SlotFacts) -> SlotClass | None:
         return SlotClass.SUPERSEDED
     if condition in (HostCondition.LOST, HostCondition.GONE):
         return SlotClass.LOST
+    if condition in (HostCondition.DRAINING, HostCondition.LEAVING):
+        return SlotClass.LEAVING
     if not facts.matches:
         return SlotClass.UNMATCHED
     if condition is HostCondition.AWAY:
         return SlotClass.AWAY
-    if condition in (HostCondition.DRAINING, HostCondition.LEAVING):
-        return SlotClass.LEAVING
     if condition is HostCondition.NOT_READY:
         return SlotClass.NOT_READY
     return SlotClass.INELIGIBLE if facts.ineligible is not None else None

@@ -312,6 +312,8 @@ class Starts:
             longest = settings.agent_wait
         elif failure.reason in ("ATTRIBUTE", "LOCATION"):
             longest = settings.attribute_wait
+        elif failure.reason in ("INACTIVE", "MISSING"):
+            self._state.view.recheck(host)
         attempts = notes.refusal.attempts + 1 if notes.refusal else 1
         wait = exponential(attempts, first=1.0, factor=2.0, most=longest)
         refusal = Refusal(

@@ -46,6 +46,10 @@ class ClusterView(Protocol):
         known; asking makes it be looked up. False for other groups."""
         ...
 
+    def recheck(self, host_arn: str) -> None:
+        """Have this host described soon: ECS says of it what the view does not know."""
+        ...
+
     def answer(self, task: TaskDocument, begun: float) -> None:
         """Apply the account of a task that one of our own calls returned; `begun`: its send."""
         ...
