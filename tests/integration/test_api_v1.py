@@ -311,14 +311,8 @@ def test_a_deployment_goes_from_pending_to_completed() -> None:
         path = f"/v1/environments/logs/deployments/{created['id']}"
         done = bench.wait(path, lambda found: found["status"] == "completed")
         assert done == {**created, "status": "completed"}
-        assert (
-            bench.get(
-                path.upper().replace(
-                    "/V1/ENVIRONMENTS/LOGS/DEPLOYMENTS", "/v1/environments/logs/deployments"
-                )
-            )
-            == done
-        )
+        in_capitals = f"/v1/environments/logs/deployments/{created['id'].upper()}"
+        assert bench.get(in_capitals) == done
         started = bench.world(
             lambda cloud, _: [t.started_by for h in cloud.hosts for t in cloud.live_tasks(h)]
         )
@@ -414,7 +408,7 @@ def test_deployments_are_listed_newest_first() -> None:
         create(bench)
         healthy_at_once(bench)
         path = "/v1/environments/logs/deployments"
-        ids = []
+        ids: list[str] = []
         for _ in range(3):
             ids.insert(0, deploy(bench)["id"])
             bench.wait(f"{path}/{ids[0]}", lambda found: found["status"] == "completed")

@@ -26,7 +26,7 @@ from blox.ecs.credentials import (
 from blox.ecs.endpoints import Endpoint, ProfileEndpoints, endpoint_of
 from blox.ecs.signature import Credentials
 
-RENEW_AFTER: Final = 30.0
+RENEW_AFTER: Final = 10.0
 """Seconds between two new searches while AWS refuses what the last one found."""
 
 _log = structlog.get_logger("blox.aws")
@@ -42,7 +42,7 @@ class RenewedCredentials:
     def __init__(self, clock: Clock, *, session: ChainSession | None = None) -> None:
         self._clock = clock
         self._source = StandardCredentials(clock, session=session)
-        self._renewed_at = clock.monotonic()
+        self._renewed_at = float("-inf")
 
     async def get(self) -> Credentials:
         return await self._source.get()

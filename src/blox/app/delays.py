@@ -33,7 +33,7 @@ class StartDelays:
         return len(self._marks)
 
     def event_begins(self) -> None:
-        """An event was received and is applied now; what it touches until `event_ends` is marked."""
+        """An event came and is applied now: what it touches until `event_ends` is marked."""
         self._received = self._clock.monotonic()
 
     def event_ends(self) -> None:

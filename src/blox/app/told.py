@@ -18,7 +18,7 @@ from blox.base.ids import short_id
 from blox.ecs.aws import Identity
 from blox.ecs.port import InDoubt, NotDone, Started, StartOutcome, StopOutcome
 from blox.ecs.seen import Touched
-from blox.scheduler.scheduler import CallWatcher
+from blox.scheduler.executor import CallWatcher
 from blox.scheduler.starts import StartBatch
 from blox.scheduler.stops import StopOrder
 from blox.scheduler.view import ClusterView
@@ -105,7 +105,6 @@ class PrimedLines:
         self._clock = clock
         self._answered = answered
         self._mode = mode
-        self._since: dict[str, float] = {}
         self._said: set[str] = set()
 
     def touched(self, change: Touched) -> None:
@@ -113,20 +112,19 @@ class PrimedLines:
         arn = change.cluster_arn
         if not change.cluster or arn in self._said:
             return
-        began = self._since.setdefault(arn, self._clock.monotonic())
         seen = self._view.cluster(arn)
-        if seen is None or not seen.primed:
+        if seen is None or not seen.primed or seen.swept_at is None:
             return
         self._said.add(arn)
         hosts = list(self._view.hosts(arn))
         tasks = sum(task.live for host in hosts for task in self._view.tasks_on(host.host.arn))
         answered = self._answered()
         _log.info(
-            f"view of {short_id(arn)} primed in {self._clock.monotonic() - began:.1f} s "
+            f"view of {short_id(arn)} primed in {self._clock.monotonic() - seen.swept_at:.1f} s "
             f"({sum(host.superseded_by is None for host in hosts)} hosts, {tasks} tasks)",
             mode=self._mode,
             reads={name: answered[name].value for name in sorted(answered)},
-            acts="not tried: the first call tells whether they are allowed",
+            acts="never" if self._mode == OBSERVES else "not tried: the first call tells",
         )
 
 
@@ -142,7 +140,9 @@ class CallLines(CallWatcher):
             intent=batch.intent.id,
         )
         if isinstance(outcome, Started):
-            failures = sorted({f"{one.reason} {one.detail or ''}".strip() for one in outcome.failures})
+            failures = sorted(
+                {f"{one.reason} {one.detail or ''}".strip() for one in outcome.failures}
+            )
             line = line.bind(started=len(outcome.tasks), request=outcome.request_id)
             if failures:
                 line.warning("StartTask", refused=len(outcome.failures), reasons=failures)

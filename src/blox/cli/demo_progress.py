@@ -23,7 +23,7 @@ class Progress:
 
     def __init__(self, elapsed: Callable[[], float]) -> None:
         self._elapsed = elapsed
-        self._waiting: list[str] = []
+        self._waiting: list[Callable[[], str]] = []
         self._spoke = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -32,13 +32,14 @@ class Progress:
         click.echo(f"{self._elapsed():5.1f} s  {text}", err=True)
 
     @contextlib.contextmanager
-    def during(self, what: str) -> Iterator[None]:
+    def during(self, what: str | Callable[[], str]) -> Iterator[None]:
         """While the block runs, `what` is what is waited for."""
-        self._waiting.append(what)
+        told = what if callable(what) else lambda: what
+        self._waiting.append(told)
         try:
             yield
         finally:
-            self._waiting.remove(what)
+            self._waiting.remove(told)
 
     @contextlib.asynccontextmanager
     async def speaking(self) -> AsyncIterator[None]:
@@ -55,7 +56,7 @@ class Progress:
         while True:
             await asyncio.sleep(0.2)
             if time.monotonic() - self._spoke > _SILENCE and self._waiting:
-                self.say("… " + "; ".join(self._waiting))
+                self.say("… " + "; ".join(told() for told in self._waiting))
 
 
 async def until(look: Callable[[], T], *, within: float, what: str) -> T:

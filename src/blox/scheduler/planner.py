@@ -31,7 +31,7 @@ from blox.scheduler.daemons import (
     readiness,
     survivor,
 )
-from blox.scheduler.eligibility import HostCondition, may_start
+from blox.scheduler.eligibility import HostCondition, may_start, may_stay
 from blox.scheduler.intents import Phase
 from blox.scheduler.model import DeploymentStatus, SlotClass, VerdictKind
 from blox.scheduler.verdicts import Context, Cost, SlotFacts, Stop, Verdict
@@ -51,7 +51,7 @@ def judge(facts: SlotFacts, context: Context, *, granted: Cost = Cost.NONE) -> V
         or _surplus(facts, context)
         or _single(facts, context, granted=granted)
     )
-    verdict = _counted_by_host(verdict, facts)
+    verdict = _until_away(_counted_by_host(verdict, facts), facts, context)
     return _gated(verdict, context)
 
 
@@ -96,11 +96,17 @@ def _host_decides(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdi
         return _verdict(VerdictKind.WAIT, SlotClass.LOST, "lost")
     if condition is HostCondition.DRAINING:
         return _draining(facts, context)
-    if not facts.matches:
+    if not facts.matches and not (facts.live and may_stay(condition, matches=False)):
         return _unmatched(facts, granted=granted)
     if condition is HostCondition.AWAY:
         due = _after(facts.condition_since, context.settings.lost_after)
-        return _verdict(VerdictKind.WAIT, SlotClass.AWAY, "away", next_look=due)
+        kind = VerdictKind.KEEP if facts.live else VerdictKind.WAIT
+        return _verdict(kind, SlotClass.AWAY, "away", next_look=due)
+    if not facts.matches:
+        # Nothing reaches the host, or ECS is at work on it: a stop asked for now would hold the
+        # budget for as long as that lasts.
+        reason = "disconnected" if condition is HostCondition.DISCONNECTED else "not-ready"
+        return _verdict(VerdictKind.KEEP, SlotClass.UNMATCHED, reason, status=facts.host.status)
     return None
 
 
@@ -139,7 +145,7 @@ def _draining(facts: SlotFacts, context: Context) -> Verdict:
         context.now.mono,
     )
     if not allowed and running(facts):
-        return _verdict(
+        return _surplus(facts, context) or _verdict(
             VerdictKind.KEEP,
             SlotClass.LEAVING,
             "draining-waits",
@@ -506,6 +512,16 @@ def _counted_by_host(verdict: Verdict, facts: SlotFacts) -> Verdict:
     if unwanted is None or (unwanted is verdict.slot_class and not verdict.available):
         return verdict
     return msgspec.structs.replace(verdict, slot_class=unwanted, available=False)
+
+
+def _until_away(verdict: Verdict, facts: SlotFacts, context: Context) -> Verdict:
+    """Nothing but time turns a host whose agent is disconnected into one that is away."""
+    if facts.condition is not HostCondition.DISCONNECTED or facts.condition_since is None:
+        return verdict
+    due = facts.condition_since + context.settings.away_after
+    if verdict.next_look is not None and verdict.next_look <= due:
+        return verdict
+    return msgspec.structs.replace(verdict, next_look=due)
 
 
 def _gated(verdict: Verdict, context: Context) -> Verdict:

@@ -24,7 +24,7 @@ from blox.scheduler.deployments import (
     tick,
 )
 from blox.scheduler.doubts import Doubts
-from blox.scheduler.model import Deployment, DeploymentStatus, SlotClass
+from blox.scheduler.model import Deployment, DeploymentStatus, Environment, SlotClass
 from blox.scheduler.state import State
 from blox.scheduler.tracked import Tracked
 from blox.scheduler.verdicts import Context, Cost
@@ -152,12 +152,14 @@ class Reconciler:
         version = tracked.board.version
         tracked.account(self._state.clock.monotonic())
         context = self._state.context(tracked, environment)
-        wanted = None if context.deployment is None else context.deployment.id
-        if wanted != tracked.judged_for:
+        deployed = self._in_force(environment)
+        if deployed != tracked.judged_for:
             # It was stored, and the word of it has not come yet: no verdict is about it so far.
-            tracked.judged_for, tracked.all_dirty = wanted, True
+            tracked.judged_for, tracked.all_dirty = deployed, True
+        self._forget_trouble(tracked)
         judged = await self._judge_touched(tracked, context)
-        if self._state.repository.environment(environment_id) is not environment:
+        now_stored = self._state.repository.environment(environment_id)
+        if now_stored is not environment or self._in_force(environment) != deployed:
             # Changed while a large cluster was judged: the verdicts are of two minds.
             tracked.all_dirty = True
             self._queue.add(environment_id)
@@ -170,6 +172,18 @@ class Reconciler:
         if tracked.board.version != version:
             self.changed(environment_id)
         self._wake_executor()
+
+    def _in_force(self, environment: Environment) -> str | None:
+        """The id of the deployment that the verdicts are about."""
+        deployment = self._state.deployment_in_force(environment)
+        return None if deployment is None else deployment.id
+
+    def _forget_trouble(self, tracked: Tracked) -> None:
+        """A condition that nobody probes, because nothing wants a start, is not known to last: left
+        standing it would keep every replacement from being tried."""
+        trouble, interval = tracked.trouble, self._state.settings.scheduler.condition_probe
+        if trouble and self._state.clock.monotonic() > trouble.probe_at + interval:
+            tracked.trouble, tracked.all_dirty = None, True
 
     async def _judge_touched(self, tracked: Tracked, context: Context) -> list[str]:
         """Judge what was marked; returns the hosts judged."""
@@ -283,7 +297,7 @@ class Reconciler:
     ) -> Deployment:
         ecs_now = self._state.reads.now()
         if happening is Happening.PRIMED:
-            tracked.board.begin_deployment()
+            tracked.begin_deployment()
             tracked.progress = tick(
                 tracked.progress, moves=-1, excused=True, now=self._state.clock.monotonic()
             )

@@ -205,6 +205,8 @@ _GETTING_READY: Set[str] = frozenset({"PROVISIONING", "PENDING", "ACTIVATING"})
 
 def settled_notes(notes: Notes, verdict: Verdict) -> Notes:
     """The notes after judging: a daemon that is current wipes the slate."""
-    if verdict.slot_class is SlotClass.CURRENT and (notes.replacing or notes.replacements):
+    if verdict.slot_class is SlotClass.CURRENT and (
+        notes.replacing or notes.replacements or notes.doubts
+    ):
         return replace(notes, replacing=False, replacements=0, replace_not_before=0.0, doubts=0)
     return notes

@@ -206,6 +206,8 @@ class Starts:
             self._state.view.answer(task, outcome.signed_at)
         self._forget_doubts(tracked, settled)
         if tracked is not None and any(s.kind == "task" for s in settled.values()):
+            if tracked.trouble is not None:
+                tracked.all_dirty = True  # The others waited for this probe.
             tracked.trouble, tracked.refused = None, None
         self._changed_call(batch, call_answered)
         attempt = self._state.book.get(batch.intent.id)

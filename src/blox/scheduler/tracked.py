@@ -2,6 +2,8 @@
 
 from heapq import heappop, heappush
 
+from msgspec.structs import replace
+
 from blox.scheduler.board import Board
 from blox.scheduler.deployments import Progress
 from blox.scheduler.eligibility import Need
@@ -56,6 +58,15 @@ class Tracked:
             self.notes.pop(host, None)
         else:
             self.notes[host] = notes
+
+    def begin_deployment(self) -> None:
+        """Another deployment: what was refused before may be accepted now, and how far slots came
+        counts no more."""
+        self.board.begin_deployment()
+        self.trouble, self.refused = None, None
+        for host, notes in list(self.notes.items()):
+            fresh = replace(notes, refusal=None, replacements=0, replace_not_before=0.0)
+            self.keep_note(host, fresh)
 
     def look_later(self, host: str, when: float | None) -> None:
         """Judge the slot again at `when` (monotonic), unless something touches it before."""

@@ -14,9 +14,9 @@ import structlog
 from blox.simulator.scenario import Outcome, Scenario
 
 
-def play(seed: int, *, verbose: bool = False) -> Outcome:
+def play(seed: int, *, verbose: bool = False, broken: bool = False) -> Outcome:
     """Play one seed."""
-    return Scenario(seed, verbose=verbose).play()
+    return Scenario(seed, verbose=verbose, broken=broken).play()
 
 
 def describe(outcome: Outcome) -> Iterator[str]:
@@ -39,8 +39,9 @@ def _seeds(text: str) -> range:
 @click.command()
 @click.option("--seed", type=int, help="Play this one.")
 @click.option("--seeds", default="0-99", show_default=True, help="FIRST-LAST.")
+@click.option("--broken", is_flag=True, help="ECS breaks the assumptions E and V on purpose.")
 @click.option("--verbose", is_flag=True, help="Print every step of the workload.")
-def main(seed: int | None, seeds: str, *, verbose: bool) -> None:
+def main(seed: int | None, seeds: str, *, broken: bool, verbose: bool) -> None:
     """Play seeded worlds under virtual time and judge them by what ECS saw."""
     if not verbose:
         structlog.configure(processors=[_silence])
@@ -48,12 +49,14 @@ def main(seed: int | None, seeds: str, *, verbose: bool) -> None:
     began = time.perf_counter()
     chosen = [seed] if seed is not None else list(_seeds(seeds))
     for number in chosen:
-        outcome = play(number, verbose=verbose)
+        outcome = play(number, verbose=verbose, broken=broken)
         bad += not outcome.good
         for line in describe(outcome):
             click.echo(line)
         if seed is not None:
-            click.echo(f"{outcome.statistics}\ntrace {outcome.trace}")
+            click.echo(f"{outcome.statistics}")
+            click.echo(f"tolerated {outcome.tolerated}, named {outcome.doubles_named}")
+            click.echo(f"trace {outcome.trace}")
     seconds = time.perf_counter() - began
     click.echo(f"{len(chosen)} seeds, {bad} bad, {seconds:.1f} s")
     sys.exit(1 if bad else 0)

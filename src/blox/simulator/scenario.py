@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 
 from blox.base.clock import LoopClock
@@ -11,7 +12,7 @@ from blox.base.errors import BloxError, Unavailable
 from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Policy
 from blox.scheduler.reasons import sentence
 from blox.scheduler.service import Wish
-from blox.settings import Assumptions, Settings
+from blox.settings import Settings
 from blox.simulator import disturber, loop
 from blox.simulator.cloud import Cloud
 from blox.simulator.faults import Faults
@@ -22,6 +23,7 @@ from blox.simulator.oracle import Allowances, Oracle, ReportedHost, Statistics, 
 from blox.simulator.workload import EVERYWHERE, Action, Size, Step, Workload
 from blox.simulator.world import Process
 from blox.store.memory import MemoryData
+from blox.store.sqlite import InlineExecutor, SqliteStore
 
 HEALING = 5400.0
 """Virtual seconds from the end of the faults to the last judgement: twice the longest W, and the
@@ -35,6 +37,9 @@ class Outcome:
     seed: int
     violations: tuple[Violation, ...]
     tolerated: int
+    """Hosts with two while an assumption was broken on purpose."""
+    doubles_named: int
+    """Slots that the scheduler itself found and named as having too many."""
     statistics: Statistics
     trace: str
     """A digest of everything that the cloud was asked and did: equal seeds have equal traces."""
@@ -73,20 +78,24 @@ class Scenario:
         *,
         size: Size | None = None,
         settings: Settings | None = None,
-        cloud_assumptions: Assumptions | None = None,
+        broken: bool = False,
+        sqlite: Path | None = None,
         verbose: bool = False,
     ) -> None:
-        """`cloud_assumptions`: what the simulated ECS really keeps to, if not what is assumed."""
+        """`broken`: the simulated ECS breaks E and V on purpose. `sqlite`: the store is a file here
+        instead of the simulated memory; its own faults are then not simulated."""
         self.seed = seed
         self._random = Random(seed)
         self._settings = settings or Settings()
         self.workload = Workload(Random(self._random.getrandbits(64)), size)
-        really = cloud_assumptions or self._settings.assumptions
-        self._broken = really != self._settings.assumptions
+        switches = self.workload.switches
+        if broken:
+            switches = replace(switches, acceptance_overrun=300.0, read_overrun=900.0)
+        self._sqlite = sqlite
         self._cloud = Cloud(
             self._random.getrandbits(64),
-            assumptions=really,
-            switches=self.workload.switches,
+            assumptions=self._settings.assumptions,
+            switches=switches,
             quotas=self._random.random() < 0.3,
         )
         self._verbose = verbose
@@ -101,9 +110,10 @@ class Scenario:
         self._hands = asyncio.Lock()
         self._requests: list[asyncio.Task[None]] = []
         self._failure = ""
+        self._doubles = 0
         self.oracle = Oracle(
             self._cloud,
-            allowances=Allowances(assumption_broken=self._broken),
+            allowances=Allowances(assumption_broken=broken),
             ours=lambda call: call.caller == "blox",
         )
 
@@ -134,13 +144,13 @@ class Scenario:
         self.oracle.healed(now, reported=self._reported)
         statistics = self.oracle.statistics(now)
         trace = self._trace()
-        if self._process is not None:
-            await self._process.kill()
+        await self._kill()
         self._live.close()
         return Outcome(
             seed=self.seed,
             violations=tuple(self.oracle.violations),
             tolerated=len(self.oracle.tolerated),
+            doubles_named=self._doubles,
             statistics=statistics,
             trace=trace,
             steps=len(self.workload.steps),
@@ -194,12 +204,19 @@ class Scenario:
     async def _start(self) -> None:
         if self._process is not None:
             return
+        assert self._clock is not None
+        store = None
+        if self._sqlite is not None:
+            store = await SqliteStore.open(
+                self._sqlite, clock=self._clock, executor=InlineExecutor()
+            )
         process = Process(
             self._live,
             self._feed,
             random=self._random,
             settings=self._settings,
             data=self._data,
+            store=store,
             clock=self._clock,
         )
         await process.start()
@@ -210,6 +227,7 @@ class Scenario:
     async def _kill(self) -> None:
         if self._process is not None:
             process, self._process = self._process, None
+            self._doubles += process.scheduler.state.doubles_seen
             await process.kill()
             self.oracle.blinded(now=self._live.now())
 

@@ -2,8 +2,8 @@
 and a judge. One seed decides everything.
 
 The scheduler, the view and the ECS client are the real ones; only the transport, the event queue
-and the clock are simulated. A process can be killed at any moment: what it had sent travels on, what it
-had stored stays, everything else is gone.
+and the clock are simulated. A process can be killed at any moment: what it had sent travels on,
+what it had stored stays, everything else is gone.
 """
 
 import asyncio
@@ -76,11 +76,8 @@ class Process:
             timeout=call_timeout,
             caller="blox",
         )
-        self.pacer = Pacer(
-            self.clock,
-            settings.pacing,
-            read_rate=None if feed is not None else settings.pacing.read_rate_without_queue,
-        )
+        capped = None if feed is not None else settings.pacing.read_rate_without_queue
+        self.pacer = Pacer(self.clock, settings.pacing, read_rate=capped)
         self.client = EcsClient(
             self.transport,
             clock=self.clock,
@@ -89,6 +86,17 @@ class Process:
             timeout=call_timeout,
             listener=self._noticed,
         )
+        self.repository = Repository(self._store)
+        self.dead = False
+        self.failure: BaseException | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._cluster_known = asyncio.Event()
+        self._compose(feed, settings, SeededEntropy(random.getrandbits(64)), observe=observe)
+
+    def _compose(
+        self, feed: Feed | None, settings: Settings, entropy: SeededEntropy, *, observe: bool
+    ) -> None:
+        """The view and the scheduler over the client."""
         self.view = View(
             self.client,
             self.clock,
@@ -97,27 +105,18 @@ class Process:
             queue=feed is not None,
         )
         self.ingest = None if feed is None else Ingest(self.view, feed, self.clock)
-        self.repository = Repository(self._store)
-        self._settings = settings
-        self._observe = observe
-        self._entropy = SeededEntropy(random.getrandbits(64))
+        hands = Hands(acts=self.client, tokens=self._token, owned=self._owned)
         self.scheduler = Scheduler(
             self.repository,
             self.view,
             self.client,
             clock=self.clock,
-            entropy=self._entropy,
+            entropy=entropy,
             settings=settings,
-            hands=None
-            if observe
-            else Hands(acts=self.client, tokens=self._token, owned=self._owned),
+            hands=None if observe else hands,
             excused=lambda: self.pacer.throttled_recently(Category.RESOURCE_MODIFY),
         )
-        self.service = SchedulerService(self.scheduler, self._entropy)
-        self.dead = False
-        self.failure: BaseException | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._cluster_known = asyncio.Event()
+        self.service = SchedulerService(self.scheduler, entropy)
 
     async def _token(self, *, rollout: bool) -> None:
         kind = Kind.ROLLOUT if rollout else Kind.REPAIR
@@ -126,9 +125,8 @@ class Process:
     def _owned(self) -> str | None:
         return "the process is dead" if self.dead else None
 
-    def _noticed(self, notice: Notice) -> None:
+    def _noticed(self, _: Notice) -> None:
         self.scheduler.window_changed(self.client.assumptions_in_force.doubt_window)
-        del notice
 
     async def start(self) -> None:
         """Load the store and go. Raises StoreUnavailable when the store cannot be read."""
@@ -192,3 +190,4 @@ class Process:
         for close in (*closing, self.scheduler.reconciler.close, self.scheduler.doubts.close):
             await close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.close()

@@ -1,0 +1,348 @@
+"""A daemon-scheduler put together over real adapters: the same parts as in
+`blox.simulator.world.Process`, with AWS, a disk and the machine's clock in place of simulated ones.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+import blox
+from blox.app import told
+from blox.app.aws import Aws
+from blox.app.delays import StartDelays, TimedActs
+from blox.app.gauges import Gauges
+from blox.app.meter import CallMeter
+from blox.app.plan import Plan
+from blox.app.reads import ReadingTransport, ReadsOnly
+from blox.base.ambient import Clock, Entropy
+from blox.base.errors import BloxError
+from blox.base.tasks import TaskSet
+from blox.clusterstate.ingest import Ingest
+from blox.clusterstate.sqs import SqsMessage, SqsSource
+from blox.clusterstate.view import View
+from blox.ecs.aws import ECS, GET_CALLER_IDENTITY, SQS, STS, identity_of
+from blox.ecs.client import EcsClient, Notice
+from blox.ecs.events import HostEvent, TaskEvent
+from blox.ecs.pacing import Category, Kind, Pacer
+from blox.ecs.port import EcsReads, Lost, NotSent, Transport
+from blox.http.metrics import Metrics
+from blox.http.operations import Operation
+from blox.scheduler.api import ProcessInfo, operations
+from blox.scheduler.opening import open_domain
+from blox.scheduler.report import Problem
+from blox.scheduler.repository import Repository
+from blox.scheduler.scheduler import LAST_ANSWERS, Hands, Scheduler
+from blox.scheduler.service import SchedulerService
+from blox.store.port import Delete, Put, Store
+
+STORE_PROBE: Final = 2.0
+"""Seconds between two attempts to write while the store takes no intents."""
+_PROBE_KEY: Final = "/blox/probe"
+"""Outside of what is loaded; deleted by the write after the one that makes it."""
+IDENTITY_RETRY: Final = (5.0, 15.0, 60.0, 300.0)
+"""Seconds until STS is asked again who we are."""
+STOPPING: Final = "This process is stopping."
+STARTING: Final = "This process has not loaded its records yet."
+
+_log = structlog.get_logger("blox")
+
+
+class SchedulerProcess:
+    """Everything that runs, but for the HTTP server: `start`, `watch`, `stop`, `close`."""
+
+    def __init__(
+        self, plan: Plan, aws: Aws, store: Store, *, clock: Clock, entropy: Entropy
+    ) -> None:
+        """Sends nothing and reads nothing yet."""
+        settings = plan.settings
+        self._plan, self._aws, self._clock, self._store = plan, aws, clock, store
+        self._began_at = clock.wall()
+        self._reason: str | None = STARTING
+        self._cluster_known = asyncio.Event()
+        self._tasks = TaskSet("daemon-scheduler")
+        self._transports: list[Transport] = []
+        self._metrics = Metrics(version=blox.__version__)
+        self.meter = CallMeter(
+            self._metrics,
+            clock=clock,
+            credentials_refused=aws.credentials.refused,
+            news=told.tell_call_news,
+        )
+        self.pacer = Pacer(
+            clock,
+            settings.pacing,
+            read_rate=None if plan.queue else settings.pacing.read_rate_without_queue,
+        )
+        self.client = EcsClient(
+            self._ecs_transport(),
+            clock=clock,
+            assumptions=settings.assumptions,
+            pacer=self.pacer,
+            timeout=settings.scheduler.call_timeout,
+            listener=self._noticed,
+        )
+        reads: EcsReads = ReadsOnly(self.client) if plan.observe else self.client
+        self.view = View(
+            reads,
+            clock,
+            assumptions=settings.assumptions,
+            settings=settings.view,
+            clusters=plan.clusters,
+            queue=plan.queue is not None,
+        )
+        self.repository = Repository(store, deployments_kept=settings.scheduler.deployments_kept)
+        self._delays = StartDelays(clock, observe=self._metrics.start_delayed)
+        self.scheduler = Scheduler(
+            self.repository,
+            self.view,
+            reads,
+            clock=clock,
+            entropy=entropy,
+            settings=settings,
+            hands=self._hands(),
+            excused=lambda: self.pacer.throttled_recently(Category.RESOURCE_MODIFY),
+        )
+        self.service = SchedulerService(self.scheduler, entropy)
+        self._gauges = Gauges(self._metrics, self.scheduler, self.view)
+        self.ingest = self._ingest()
+
+    # --- Parts ------------------------------------------------------------------------------------
+
+    def _ecs_transport(self) -> Transport:
+        transport = self._transport(self._aws.transport(ECS, clock=self._clock), "ecs")
+        return ReadingTransport(transport) if self._plan.observe else transport
+
+    def _transport(self, transport: Transport, service: str) -> Transport:
+        self._transports.append(transport)
+        return self.meter.watch(transport, service)
+
+    def _hands(self) -> Hands | None:
+        if self._plan.observe:
+            return None
+        return Hands(
+            acts=TimedActs(self.client, self._delays),
+            tokens=self._token,
+            # The store's file is locked for as long as this process lives, so what it may do once
+            # it may do always.
+            owned=lambda: None,
+            watcher=told.CallLines(),
+        )
+
+    def _ingest(self) -> Ingest[SqsMessage] | None:
+        if not self._plan.queue:
+            return None
+        transport = self._transport(self._aws.transport(SQS, clock=self._clock), "sqs")
+        source = SqsSource(self._plan.queue, transport, now=self.client.now)
+        return Ingest(_MarkedIntake(self.view, self._delays), source, self._clock)
+
+    async def _token(self, *, rollout: bool) -> None:
+        kind = Kind.ROLLOUT if rollout else Kind.REPAIR
+        await self.pacer.acquire(Category.RESOURCE_MODIFY, kind)
+
+    def _noticed(self, notice: Notice) -> None:
+        _log.warning(notice.kind.value, meaning=notice.sentence)
+        self._gauges.noticed(notice)
+        self.scheduler.window_changed(self.client.assumptions_in_force.doubt_window)
+
+    # --- Life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the records and begin. Waits for the store only; raises what it raises."""
+        await self.repository.load()
+        self.view.subscribe(self._delays.touched)
+        self.view.subscribe(
+            told.PrimedLines(
+                self.view,
+                self._clock,
+                answered=lambda: self.meter.answered("ecs"),
+                mode=told.mode_of(self._plan),
+            ).touched
+        )
+        told.tell_clusters(self._plan.clusters, self._stored_clusters())
+        await self.scheduler.start()
+        self._tasks.start(self.view.run(), name="view", eternal=True)
+        if self.ingest is not None:
+            self._tasks.start(self.ingest.run(), name="ingest", eternal=True)
+        self._tasks.start(self.scheduler.watch(), name="scheduler", eternal=True)
+        self._tasks.start(
+            open_domain(
+                self.scheduler,
+                self.client,
+                clusters=self._clusters,
+                cluster_known=self._cluster_known,
+            ),
+            name="opening",
+        )
+        self._tasks.start(self._identify(), name="identity")
+        self._tasks.start(self._probe_store(), name="store probe", eternal=True)
+        self._reason = None
+
+    async def watch(self) -> None:
+        """Raises BackgroundTaskEnded when a part has broken, which is a defect."""
+        await self._tasks.watch()
+
+    async def stop(self, *, broken: bool = False) -> None:
+        """Take no more work, await what is due and record it. Requests are still answered.
+
+        `broken`: a part has failed, so the store is not told that nothing is open.
+        """
+        self._reason = STOPPING
+        try:
+            if self.ingest is not None:
+                await self.ingest.close()
+            if broken:
+                await self._abandon()
+            else:
+                await self.scheduler.stop()
+        except BloxError as error:
+            _log.warning("not everything could be recorded", problem=error.message)
+
+    async def close(self) -> None:
+        """End everything that is left; after `stop`, and when nobody asks anything any more."""
+        await self.view.close()
+        await self._tasks.close()
+        for transport in self._transports:
+            await transport.close()
+
+    async def _abandon(self) -> None:
+        if self.scheduler.executor is not None:
+            await self.scheduler.executor.close(patience=LAST_ANSWERS)
+        await self.scheduler.reconciler.close()
+        await self.scheduler.doubts.close()
+
+    def _stored_clusters(self) -> list[str]:
+        known = (*self.repository.environments(), *self.repository.tombstones())
+        return list(dict.fromkeys(environment.cluster_arn for environment in known))
+
+    def _clusters(self) -> list[str]:
+        """Clusters that can tell the account: named, watched, or of an environment."""
+        return list(
+            dict.fromkeys((*self._plan.clusters, *self.view.clusters, *self._stored_clusters()))
+        )
+
+    async def _identify(self) -> None:
+        """Who we are, for the log alone."""
+        if not self._aws.knows_identity:
+            told.tell_identity(None, why="ECS's endpoint is overridden and STS's is not")
+            return
+        transport = self._transport(self._aws.transport(STS, clock=self._clock), "sts")
+        attempt, last = 0, ""
+        while True:
+            why = ""
+            try:
+                answer = await transport.send(
+                    "GetCallerIdentity", GET_CALLER_IDENTITY, date=self.client.now
+                )
+                identity = identity_of(answer)
+                if identity is not None:
+                    told.tell_identity(identity)
+                    await transport.close()
+                    return
+                why = f"STS answered HTTP {answer.status}"
+            except (NotSent, Lost) as error:
+                why = error.cause
+            if why != last:
+                told.tell_identity(None, why=why)
+            last = why
+            await asyncio.sleep(IDENTITY_RETRY[min(attempt, len(IDENTITY_RETRY) - 1)])
+            attempt += 1
+
+    async def _probe_store(self) -> None:
+        """While the store takes no intents, try to write: the work whose intent failed may be gone
+        by now, and nothing else would find out that the disk is well again."""
+        executor = self.scheduler.executor
+        while True:
+            await asyncio.sleep(STORE_PROBE)
+            if executor is None or not executor.store_problem:
+                continue
+            try:
+                await self._store.transact([], [Put(_PROBE_KEY, b"")])
+                await self._store.transact([], [Delete(_PROBE_KEY)])
+            except BloxError as error:
+                executor.store_problem = error.message
+            else:
+                _log.info("the store takes writes again")
+                executor.store_problem = ""
+                executor.wake()
+
+    # --- What it tells ----------------------------------------------------------------------------
+
+    def ready(self) -> str | None:
+        """None when the store is open and its records are loaded, else why not."""
+        return self._reason
+
+    def operations(self) -> list[Operation]:
+        """Its REST API."""
+        info = ProcessInfo(
+            version=blox.__version__,
+            began_at=self._began_at,
+            ready=self.ready,
+            conditions=self.conditions,
+            notes=self.notes,
+            clusters=lambda: self.view.clusters,
+            rejected=lambda: () if self.ingest is None else self.ingest.rejected,
+            environment_created=self._cluster_known.set,
+            assumptions=lambda: self.client.assumptions_in_force,
+        )
+        return operations(self.service, self.scheduler, process=info)
+
+    async def metrics(self) -> bytes:
+        """Its metrics, as Prometheus reads them."""
+        return await self._gauges.render()
+
+    def conditions(self) -> tuple[Problem, ...]:
+        """What is wrong with the process as a whole, and whose move it is."""
+        return tuple(self._conditions())
+
+    def _conditions(self) -> Sequence[Problem]:
+        found = []
+        executor = self.scheduler.executor
+        if executor is not None and executor.store_problem:
+            found.append(
+                _condition("store", f"nothing can be started: {executor.store_problem}", _DISK)
+            )
+        if self.meter.credentials is not None:
+            found.append(_condition("credentials", self.meter.credentials.text, _CREDENTIALS))
+        unreached = self.meter.unreached.get("ecs")
+        if unreached is not None:
+            url = self._aws.endpoints["ecs"].url
+            found.append(_condition("ecs-unreachable", f"{url}: {unreached.text}", _NETWORK))
+        if self.ingest is not None and self.ingest.condition is not None:
+            found.append(_condition("queue", self.ingest.condition, _QUEUE))
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know and that makes nothing unhealthy."""
+        notices = tuple(notice.sentence for notice in self.client.notices)
+        return (*notices, *self.view.problems())
+
+
+_DISK: Final = "free space on the store's disk, or mend what the sentence names"
+_CREDENTIALS: Final = "give this process credentials that AWS accepts; it tries again by itself"
+_NETWORK: Final = "mend the network or the endpoint; it tries again by itself"
+_QUEUE: Final = "mend what the sentence names; it tries again by itself"
+
+
+def _condition(code: str, sentence: str, next_step: str) -> Problem:
+    return Problem(code=code, sentence=sentence, who="you", next_step=next_step)
+
+
+class _MarkedIntake:
+    """The view as the queue sees it, with the times at which events came."""
+
+    def __init__(self, view: View, delays: StartDelays) -> None:
+        self._view = view
+        self._delays = delays
+        self.counters = view.counters
+
+    def apply(self, event: TaskEvent | HostEvent) -> str:
+        self._delays.event_begins()
+        try:
+            return self._view.apply(event)
+        finally:
+            self._delays.event_ends()
+
+    def queue_flows(self, *, flowing: bool) -> None:
+        self._view.queue_flows(flowing=flowing)

@@ -1,0 +1,175 @@
+"""The entry points of the services: `daemon-scheduler`.
+
+The socket is bound before anything heavy is imported, so that a wrong address is told at once and a
+client that comes early waits for the answer instead of being turned away.
+"""
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from blox import __version__
+from blox.base.errors import BloxError
+
+if TYPE_CHECKING:
+    from blox.settings import Settings
+
+_NAME: Final = "daemon-scheduler"
+_INTERRUPTED: Final = 130
+_EPILOG: Final = """\
+\b
+Environment:
+  AWS_REGION, AWS_PROFILE, AWS_*   region, credentials and endpoints, as the
+                                   aws command takes them
+  AWS_ENDPOINT_URL_ECS             another ECS (also ECS_ENDPOINT, then
+                                   AWS_ENDPOINT_URL; likewise _SQS and _STS)
+  DS_LOG_LEVEL                     debug, info (default), warn, error, off
+  DS_LOG_FILE                      append the log there, not to stderr
+  BLOX_ECS_SIGNATURE_AGE           S: ECS refuses older signatures (300 s)
+  BLOX_ECS_ACCEPTANCE_LAG          E: an accepted task exists after (60 s)
+  BLOX_ECS_READ_LAG                V: reads show a new task after (300 s)
+  BLOX_SIGNATURE_BACKDATE          B: starts and stops are dated back so far
+                                   (S - 60 s)
+
+\b
+Try it without AWS:
+  blox simulate serve --hosts 12         in one terminal; it prints what to
+                                         export in the other
+  daemon-scheduler --store sqlite:blox.db --queue blox-events
+  blox environments create demo/logs --task-definition fluent-bit
+  blox deploy demo/logs --wait
+
+\b
+Signals: SIGTERM and SIGINT finish what is under way and leave within 10 s;
+a second one leaves at once. Exit codes: 0 told to leave, 1 could not begin
+or is broken, 130 told twice.
+"""
+
+
+@click.command(
+    name=_NAME,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+)
+@click.option(
+    "--bind",
+    metavar="HOST:PORT",
+    default="127.0.0.1:2000",
+    show_default=True,
+    help="Where the REST API answers. Port 0 takes a free one; the first line of the log names it.",
+)
+@click.option(
+    "--store",
+    metavar="sqlite:PATH",
+    required=True,
+    help="The file that holds what was decided. Made if it is not there, in a folder that is. Back "
+    "it up; losing it loses no daemon.",
+)
+@click.option(
+    "--queue",
+    metavar="NAME",
+    help="An SQS queue (name or URL) that an EventBridge rule feeds with ECS's events. Without it "
+    "changes are found by reading every 20 s, at 2 reads a second at most.",
+)
+@click.option(
+    "--cluster",
+    "clusters",
+    metavar="NAME",
+    multiple=True,
+    help="Watch this cluster from the start, before any environment is there; may be repeated. "
+    "Restricts nothing.",
+)
+@click.option(
+    "--observe",
+    is_flag=True,
+    help="Start and stop nothing; say what would be done. Read-only permissions are enough.",
+)
+@click.option(
+    "--allow-unauthenticated-network",
+    "allow_network",
+    is_flag=True,
+    help="Let --bind name an address beyond this machine, although whoever reaches it can start "
+    "and stop daemons on your hosts: there are no credentials and no TLS.",
+)
+@click.version_option(__version__, prog_name=_NAME, message="%(prog)s %(version)s")
+@click.pass_obj
+def command(
+    settings: "Settings | None",
+    *,
+    bind: str,
+    store: str,
+    queue: str | None,
+    clusters: tuple[str, ...],
+    observe: bool,
+    allow_network: bool,
+) -> int:
+    """Keep exactly one task of each daemon on every host of your Amazon ECS clusters.
+
+    What should run where is told through the REST API, or with the `blox` command.
+    """
+    from blox.app.plan import Plan, store_path
+    from blox.http.server import bind as bind_socket
+    from blox.http.server import parse_address
+    from blox.settings import Settings, load_assumptions
+
+    path = store_path(store)
+    known = replace(settings or Settings(), assumptions=load_assumptions())
+    listener = bind_socket(parse_address(bind), allow_network=allow_network)
+
+    from blox.app.serving import run
+
+    with listener:
+        return run(
+            Plan(
+                store=path,
+                queue=queue,
+                clusters=clusters,
+                observe=observe,
+                settings=known,
+            ),
+            listener,
+        )
+
+
+def run_command(arguments: Sequence[str], *, settings: "Settings | None" = None) -> int:
+    """Run one command line to its end; the exit code.
+
+    `settings`: other values than the defaults, for what neither flags nor the environment say.
+    """
+    try:
+        code = command.main(
+            args=list(arguments), prog_name=_NAME, standalone_mode=False, obj=settings
+        )
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BloxError as error:
+        click.echo(f"{_NAME}: {error.message}", err=True)
+        return 1
+    except Exception as error:  # noqa: BLE001 - told in full
+        traceback.print_exc()
+        click.echo(f"{_NAME}: this is a mistake in blox: {type(error).__name__}: {error}", err=True)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def daemon_scheduler() -> None:
+    """The entry point of the `daemon-scheduler` script."""
+
+    def leave(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(0)
+
+    # Until the service has handlers of its own, nothing has begun that would have to be finished.
+    signal.signal(signal.SIGTERM, leave)
+    raise SystemExit(run_command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    daemon_scheduler()

@@ -1,0 +1,375 @@
+"""The documentation speaks of what exists, and what exists is spoken of."""
+
+import ast
+import importlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+import pytest
+
+import blox
+from blox.cli.main import blox as blox_command
+from blox.cli.services import command as daemon_scheduler
+from blox.ecs.pacing import CATEGORY_OF
+from blox.scheduler.reasons import REASONS
+from blox.settings import Assumptions
+from blox.simulator.run import main as simulator_run
+from support.prose import (
+    ROOT,
+    all_fragments,
+    all_text,
+    anchors,
+    block_after,
+    documents,
+    links,
+    tables,
+    words_of,
+)
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+README = ROOT / "README.md"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SOURCES = sorted((ROOT / "src" / "blox").rglob("*.py"))
+SOURCE_TEXT = "\n".join(path.read_text() for path in SOURCES)
+GONE_FLAGS = {"--css-endpoint", "--etcd-endpoint"}
+"""Named because 0.3 had them and we have not."""
+BOTOCORE_VARIABLES = {"AWS_PROFILE"}
+"""Read by the library that finds credentials, not by us."""
+
+
+# --- Commands -------------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, click.Command]:
+    """What a user can type: every command by its full name."""
+    return {
+        "daemon-scheduler": daemon_scheduler,
+        "python -m blox.simulator.run": simulator_run,
+        **dict(_below("blox", blox_command)),
+    }
+
+
+def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from _below(f"{name} {child}", found)
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    """Every flag of a command, `--help` included."""
+    context = click.Context(command)
+    return {
+        flag: parameter
+        for parameter in command.get_params(context)
+        if isinstance(parameter, click.Option)
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    }
+
+
+def problem_of(words: list[str], known: Mapping[str, click.Command]) -> str:
+    """What is wrong with a command line, "" if nothing or if it is not one of ours."""
+    name = next((n for n in known if words[: len(n.split())] == n.split() and " " in n), words[0])
+    if name not in known:
+        return ""
+    rest = words[len(name.split()) :]
+    while rest:
+        word, rest = rest[0], rest[1:]
+        options = options_of(known[name])
+        if word.startswith("-") and word != "-":
+            option = options.get(word.partition("=")[0])
+            if option is None:
+                return f"{name} has no {word}"
+            if not option.is_flag and not option.count and "=" not in word:
+                rest = rest[1:]
+        elif f"{name} {word}" in known:
+            name = f"{name} {word}"
+        elif isinstance(known[name], click.Group) and word.isidentifier() and word.islower():
+            return f"{name} has no command {word}"
+    return ""
+
+
+def test_every_command_line_in_the_documentation_can_be_typed() -> None:
+    known = commands()
+    problems = [
+        f"{fragment.place}: {problem}"
+        for fragment in all_fragments()
+        if (words := words_of(fragment.text)) and (problem := problem_of(words, known))
+    ]
+    assert problems == []
+
+
+def test_every_flag_that_is_named_alone_exists() -> None:
+    existing = {flag for command in commands().values() for flag in options_of(command)}
+    assert not existing & GONE_FLAGS
+    named = {
+        (fragment.place, match.group())
+        for fragment in all_fragments()
+        if (match := re.match(r"--[a-z][a-z-]+", fragment.text))
+    }
+    assert sorted((p, f) for p, f in named if f not in existing | GONE_FLAGS) == []
+
+
+def test_every_flag_of_the_service_is_documented() -> None:
+    text = all_text()
+    flags = [flag for flag in options_of(commands()["daemon-scheduler"]) if flag.startswith("--")]
+    assert [flag for flag in flags if not re.search(rf"{flag}\b(?!-)", text)] == []
+
+
+def test_every_command_is_documented() -> None:
+    text = all_text()
+    names = [name for name in commands() if not name.startswith("blox simulate ")]
+    assert [name for name in names if name not in text] == []
+
+
+def test_make_targets_in_documentation_and_makefile_are_the_same() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = {
+        words[1]
+        for fragment in all_fragments()
+        if (words := words_of(fragment.text))[:1] == ["make"] and len(words) > 1
+    }
+    # A span may be broken by the end of a line: "`make" and "help`".
+    named |= set(re.findall(r"`make\s+([a-z]+)`", all_text()))
+    assert named == targets
+
+
+def test_the_readme_says_how_the_tests_are_run() -> None:
+    assert "`make test` runs the tests." in README.read_text()
+
+
+# --- Names ----------------------------------------------------------------------------------------
+
+
+def test_every_environment_variable_that_is_named_is_read_somewhere() -> None:
+    named = set(re.findall(r"\b(?:AWS|BLOX|CSS|DS|ECS)_[A-Z][A-Z_]+\b", all_text()))
+    read = set(re.findall(r"\b[A-Z]+_[A-Z][A-Z_]+\b", SOURCE_TEXT))
+    assert sorted(named - read - BOTOCORE_VARIABLES) == []
+
+
+def test_every_variable_of_ours_is_documented() -> None:
+    ours = set(re.findall(r"\"(BLOX_[A-Z_]+)\"", SOURCE_TEXT)) | {"DS_LOG_FILE", "DS_LOG_LEVEL"}
+    text = all_text()
+    assert sorted(name for name in ours if name not in text) == []
+
+
+def test_metrics_in_documentation_and_code_are_the_same() -> None:
+    exported = set(re.findall(r"\"(blox_[a-z_]+)\"", SOURCE_TEXT))
+    assert exported
+    named = set(re.findall(r"\bblox_[a-z_]+[a-z]\b", all_text()))
+    plain = {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in named}
+    assert sorted(name for name in named if not {name, _plain(name)} & exported) == []
+    assert sorted(name for name in exported if not {name, _plain(name)} & (named | plain)) == []
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"_(total|bucket|sum|count)$", "", name)
+
+
+def test_every_python_name_that_is_named_exists() -> None:
+    missing = [
+        f"{fragment.place}: {name}"
+        for fragment in all_fragments()
+        for name in re.findall(r"\bblox(?:\.[A-Za-z_]\w*)+", fragment.text)
+        if not name.endswith((".db", ".toml")) and not _exists(name)
+    ]
+    assert missing == []
+
+
+def _exists(dotted: str) -> bool:
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def test_every_file_that_is_named_exists() -> None:
+    missing = [
+        f"{fragment.place}: {name}"
+        for fragment in all_fragments()
+        for name in re.findall(
+            r"(?<![\w/.])(?:src|tests|docs|scripts|requirements|benchmarks|\.ci)/[\w./-]*\w",
+            fragment.text,
+        )
+        if not (ROOT / name).exists()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_internal_links_resolve(path: Path) -> None:
+    broken = []
+    for place, target in links(path):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        known = anchors(file) if file.suffix == ".md" and file.is_file() else set()
+        if not file.exists() or (anchor and anchor not in known):
+            broken.append(f"{place}: {target}")
+    assert broken == []
+
+
+def test_a_table_of_reasons_is_complete() -> None:
+    for path in documents():
+        for rows in tables(path):
+            codes = {row[0].strip("`") for row in rows}
+            if len(codes & set(REASONS)) >= 5:
+                head = rows[0][0].strip("`")
+                assert codes - {head} == set(REASONS), path.name
+
+
+# --- The architecture -----------------------------------------------------------------------------
+
+
+def test_the_picture_of_the_layers_is_the_linters() -> None:
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert block_after(ARCHITECTURE, "## Layers").split("\n")[:-1] == layers
+
+
+def test_pure_modules_import_nothing_that_acts() -> None:
+    acting = {
+        *("aiohttp", "aiobotocore", "apsw", "asyncio", "click", "concurrent", "contextvars"),
+        *("litestar", "logging", "os", "random", "secrets", "select", "socket", "ssl", "structlog"),
+        *("subprocess", "tempfile", "threading", "time", "urllib.request", "uuid", "uvicorn"),
+    }
+    guilty = []
+    for module in block_after(ARCHITECTURE, "### Pure modules").split():
+        tree = ast.parse((ROOT / "src" / (module.replace(".", "/") + ".py")).read_text())
+        guilty += [
+            f"{module} imports {name}"
+            for name in _imports(tree)
+            if {name, name.partition(".")[0]} & acting
+        ]
+    assert guilty == []
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """What a module imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def rules() -> dict[str, str]:
+    """The paragraphs of the architecture that describe a rule, by its number."""
+    paragraphs = ARCHITECTURE.read_text().split("\n\n")
+    return {
+        match.group(1): paragraph
+        for paragraph in paragraphs
+        if (match := re.match(r"\*\*(R\d+) ", paragraph))
+    }
+
+
+def test_every_rule_in_the_code_is_described_and_the_other_way_round() -> None:
+    assert set(rules()) == set(re.findall(r"\bR\d{1,2}\b", SOURCE_TEXT))
+
+
+@pytest.mark.parametrize("number", sorted(rules()))
+def test_a_rule_names_its_function_and_what_goes_wrong_without_it(number: str) -> None:
+    paragraph = rules()[number]
+    modules = re.findall(r"`(blox(?:\.\w+)+)`", paragraph)
+    assert modules
+    assert "*Without it:*" in paragraph
+    files = {_module_file(name) for name in modules}
+    assert any(re.search(rf"\b{number}\b", file.read_text()) for file in files if file), (
+        f"none of {modules} speaks of {number}"
+    )
+
+
+def _module_file(dotted: str) -> Path | None:
+    parts = dotted.split(".")
+    for cut in range(len(parts), 1, -1):
+        file = ROOT / "src" / Path(*parts[:cut]).with_suffix(".py")
+        if file.is_file():
+            return file
+    return None
+
+
+# --- What the README promises ---------------------------------------------------------------------
+
+
+def test_the_assumptions_are_those_of_the_settings() -> None:
+    assumed = Assumptions()
+    rows = {row[0].strip("*"): row for rows in tables(README) for row in rows}
+    for letter, seconds in (
+        ("S", assumed.signature_age),
+        ("E", assumed.acceptance_lag),
+        ("V", assumed.read_lag),
+        ("B", assumed.dated_back),
+    ):
+        assert rows[letter][2].endswith(f"{seconds:g} s")
+    assert f"W = (S − B) + E + V = {assumed.doubt_window:g} s" in README.read_text()  # noqa: RUF001
+
+
+def policies() -> list[dict[str, object]]:
+    """Every block of JSON in the README, decoded."""
+    blocks = re.findall(r"^```json\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    return [json.loads(block) for block in blocks]
+
+
+def test_the_policy_allows_exactly_the_calls_that_are_made() -> None:
+    allowed: set[str] = set()
+    for policy in policies():
+        statements = policy.get("Statement", [])
+        assert isinstance(statements, list)
+        for statement in statements:
+            actions = statement["Action"]
+            allowed |= {actions} if isinstance(actions, str) else set(actions)
+    receiving = (ROOT / "src" / "blox" / "clusterstate" / "sqs.py").read_text()
+    queue = {name.removesuffix("Batch") for name in re.findall(r"_call\(\"(\w+)\"", receiving)}
+    assert allowed == {
+        *(f"ecs:{operation}" for operation in CATEGORY_OF),
+        *(f"sqs:{operation}" for operation in queue),
+        "iam:PassRole",
+        "sqs:SendMessage",
+    }
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == blox.__version__ == PYPROJECT["project"]["version"]
+
+
+def test_the_glossary_is_in_order() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    terms = [term.casefold() for term in re.findall(r"^- \*\*(.+?)\*\*:", text, re.MULTILINE)]
+    assert len(terms) == text.count("\n- ")
+    assert terms == sorted(set(terms))
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    records = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert re.findall(r"\]\((\d{3}-[\w-]+\.md)\)", index) == records
+    assert [name[:3] for name in records] == [f"{n:03}" for n in range(1, len(records) + 1)]
+
+
+def test_nothing_is_left_to_do_and_nothing_needs_what_is_not_here() -> None:
+    places = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in (*documents(), *SOURCES)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if re.search(r"\bshared/|TODO|FIXME", line)
+    ]
+    assert places == []
