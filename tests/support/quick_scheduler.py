@@ -18,7 +18,10 @@ QUICK: Final = Settings(
         unhealthy_confirmation=0.5,
         health_poll=0.3,
     ),
-    pacing=PacingSettings(read_rate_without_queue=10.0),
+    pacing=PacingSettings(
+        read_rate_without_queue=10.0,
+        rates={"cluster-resource-modify": (100.0, 80.0), "cluster-resource-read": (100.0, 60.0)},
+    ),
     scheduler=SchedulerSettings(
         healthy_after=0.2,
         condition_probe=0.7,

@@ -74,6 +74,10 @@ class SimulatedWorld:
             lambda cloud: sum(c.operation in ("StartTask", "StopTask") for c in cloud.log)
         )
 
+    def counted(self) -> int:
+        """How many calls of any kind ECS has seen."""
+        return self.look(lambda cloud: sum(cloud.counts.values()))
+
     def live(self, *, family: str = "agent", cluster: str = "demo") -> list[TaskRecord]:
         """The live tasks of a family."""
         return self.look(
@@ -303,9 +307,7 @@ class Scheduler:
         return found
 
 
-def environment_of(
-    world: SimulatedWorld, *, assumptions: Assumptions = SHORT, **more: str
-) -> dict[str, str]:
+def environment_of(world: SimulatedWorld, *, assumptions: Assumptions = SHORT) -> dict[str, str]:
     """The variables that lead a process to a simulated AWS with these S, E, V and B."""
     return {
         "PYTHONPATH": str(TESTS),
@@ -317,7 +319,6 @@ def environment_of(
         "BLOX_ECS_ACCEPTANCE_LAG": f"{assumptions.acceptance_lag:g}",
         "BLOX_ECS_READ_LAG": f"{assumptions.read_lag:g}",
         "BLOX_SIGNATURE_BACKDATE": f"{assumptions.dated_back:g}",
-        **more,
     }
 
 
@@ -331,7 +332,7 @@ def scheduler(
     store: str = "blox.db",
     assumptions: Assumptions = SHORT,
     without: Sequence[str] = (),
-    **variables: str,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Scheduler]:
     """A daemon-scheduler on a free port with its store in `folder`; killed at the end.
 
@@ -342,7 +343,7 @@ def scheduler(
     arguments = ["-m", module, "--bind", f"127.0.0.1:{port}", "--store", f"sqlite:{folder / store}"]
     if queue is not None:
         arguments += ["--queue", queue]
-    environment = environment_of(world, assumptions=assumptions, **variables)
+    environment = environment_of(world, assumptions=assumptions) | dict(variables or {})
     environment = {name: value for name, value in environment.items() if name not in without}
     output = folder / f"scheduler-{port}.log"
     with running([*arguments, *flags], output=output, environment=environment) as process:

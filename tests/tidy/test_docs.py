@@ -37,7 +37,16 @@ SOURCES = sorted((ROOT / "src" / "blox").rglob("*.py"))
 SOURCE_TEXT = "\n".join(path.read_text() for path in SOURCES)
 GONE_FLAGS = {"--css-endpoint", "--etcd-endpoint"}
 """Named because 0.3 had them and we have not."""
-BOTOCORE_VARIABLES = {"AWS_PROFILE"}
+BOTOCORE_VARIABLES = {
+    "AWS_CONFIG_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_SESSION_TOKEN",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+}
 """Read by the library that finds credentials, not by us."""
 
 

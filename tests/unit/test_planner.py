@@ -1,13 +1,16 @@
 """The verdict on one slot: every row of the slot table and of the host table."""
 
+from typing import Any
+
 import pytest
 
 from blox.base.ambient import Now
+from blox.ecs.model import Task
 from blox.scheduler.eligibility import HostCondition, Ineligible, Lack
 from blox.scheduler.intents import Phase
 from blox.scheduler.model import DeploymentStatus, Policy, Revision
 from blox.scheduler.planner import drain_allows, running
-from blox.scheduler.verdicts import Cost, Notes, Refusal, Stop, Trouble
+from blox.scheduler.verdicts import Context, Cost, Notes, Refusal, Stop, Trouble
 from support.judging import (
     ECS_NOW,
     NOW,
@@ -33,7 +36,7 @@ NEWER = task("new")
 SICK = task("sick", deployment="dp", health="UNHEALTHY")
 
 
-def probed_context(**more: object):  # type: ignore[no-untyped-def]
+def probed_context(**more: Any) -> Context:
     """The target has a health check."""
     whole = environment(
         revisions=(
@@ -127,7 +130,9 @@ class TestHost:
 
     @pytest.mark.parametrize("condition", [HostCondition.LOST, HostCondition.GONE])
     @pytest.mark.parametrize("live", [(), (NEWER,), (task("a"), task("b"))])
-    def test_nothing_is_done_on_a_lost_host(self, condition, live) -> None:  # type: ignore[no-untyped-def]
+    def test_nothing_is_done_on_a_lost_host(
+        self, condition: HostCondition, live: tuple[Task, ...]
+    ) -> None:
         found = judged(facts(*live, condition=condition), granted=Cost.ROLLOUT)
         assert in_short(found) == ("wait", "lost", "lost")
         assert not found.stops
@@ -498,7 +503,7 @@ class TestTargetRuns:
             {"condition": HostCondition.DISCONNECTED},
         ],
     )
-    def test_what_could_not_start_again_is_not_stopped(self, against) -> None:  # type: ignore[no-untyped-def]
+    def test_what_could_not_start_again_is_not_stopped(self, against: dict[str, Any]) -> None:
         found = judged(facts(SICK, **against), probed_context(), granted=Cost.REPAIR)
         assert found.reason == "failing-waits"
         assert not found.stops
@@ -577,7 +582,9 @@ class TestOtherRevisionRuns:
             ),
         ],
     )
-    def test_it_stays_while_the_target_could_not_start(self, against, shared, said) -> None:  # type: ignore[no-untyped-def]
+    def test_it_stays_while_the_target_could_not_start(
+        self, against: dict[str, Any], shared: dict[str, Any], said: str
+    ) -> None:
         found = judged(facts(OLDER, **against), context(**shared), granted=Cost.ROLLOUT)
         assert found.reason == "outdated-unstartable"
         assert said in found.details["cause"]

@@ -34,7 +34,11 @@ RAN_WELL: Final = 12.0
 _WITHIN: Final = 30.0
 _AGENT_GONE: Final = 5.0
 """Seconds that an agent stays away, unless its host counts as away before."""
-_YOUNG_DEATHS: Final = 2
+_APP_RUNS_ON: Final = 0.5
+"""Seconds for which an application runs on after its host began to drain."""
+_YOUNG_DEATHS: Final = 1
+_BACKOFF: Final = 0.9
+"""Seconds: the shortest first delay, a second less a tenth of it."""
 T = TypeVar("T")
 
 
@@ -72,6 +76,8 @@ class Disturbances:
         (daemon,) = daemons(world.cloud, host.arn)
         began = world.now()
         world.act(lambda cloud, now: cloud.drain_host(host.arn, now=now))
+        await asyncio.sleep(_APP_RUNS_ON)
+        world.act(lambda cloud, now: cloud.stop_foreign(app, now=now))
         await self._until(
             lambda: not daemons(world.cloud, host.arn), f"{host.instance_id} is empty"
         )
@@ -170,26 +176,27 @@ class Disturbances:
         world, host = self._world, await self._pick()
         self.apart[host.arn] = None
         world.act(lambda cloud, _: cloud.crash_loop(host.arn, 0.3))
-        first = await self._kill(host)
-        since = first.stopped_at or 0.0
+        deaths = [await self._kill(host)]
+        since = deaths[0].stopped_at or 0.0
 
         def young() -> list[TaskRecord]:
             made = every_daemon(world.cloud, host.arn)
             return [task for task in made if task.created_at >= since and not task.live]
 
-        await self._until(lambda: len(young()) >= _YOUNG_DEATHS, "daemons die young")
-        said = await self._said(host.arn, lambda s: s["reason"] == "backoff", "backing off")
-        world.act(lambda cloud, _: cloud.crash_loop(host.arn, None))
+        try:
+            await self._until(lambda: len(young()) >= _YOUNG_DEATHS, "a daemon to die young")
+            said = await self._said(host.arn, lambda s: s["reason"] == "backoff", "backing off")
+        finally:
+            world.act(lambda cloud, _: cloud.crash_loop(host.arn, None))
         await self._said(host.arn, lambda s: s["class"] == "current", "current once mended")
+        deaths += young()
         calls = starts_on(world.cloud, host.arn, since=since)
-        deaths = young()
+        insist(len(calls) == len(deaths), f"{len(calls)} starts for {len(deaths)} deaths")
         waits = [
-            calls[place + 1].time - (dead.stopped_at or 0.0)
-            for place, dead in enumerate(deaths)
-            if place + 1 < len(calls)
+            call.time - (dead.stopped_at or 0.0) for call, dead in zip(calls, deaths, strict=True)
         ]
-        floors = [0.9 * 2**place for place in range(len(waits))]
-        insist(len(calls) == len(deaths) + 1, f"{len(calls)} starts for {len(deaths)} deaths")
+        # The first may have run well, and is followed at once; the delays of the others double.
+        floors = [0.0, *(_BACKOFF * 2**place for place in range(len(waits) - 1))]
         insist(
             all(wait >= floor for wait, floor in zip(waits, floors, strict=True)),
             f"it waited {waits} s, less than the back-off",

@@ -38,7 +38,7 @@ PLAN: Final = Plan(
         "BLOX_ECS_READ_LAG": "2",
         "BLOX_AWAY_AFTER": "3",
     },
-    policy={"maxUnavailable": "34%", "minHealthySeconds": 1.0, "drainDeadline": 3.0},
+    policy={"maxUnavailable": "50%", "minHealthySeconds": 1.0, "drainDeadline": 3.0},
 )
 
 _PROMISES: Final = (

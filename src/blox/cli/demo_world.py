@@ -8,6 +8,7 @@ what ECS saw.
 import asyncio
 import contextlib
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -123,6 +124,11 @@ class World:
     def name(self, host: str) -> str:
         """A host's instance id."""
         return self.cloud.hosts[host].instance_id
+
+    @property
+    def env_file(self) -> Path:
+        """What a shell sources to point the aws command and blox at the demo."""
+        return self.folder / "env"
 
     @property
     def queue_url(self) -> str:
@@ -271,13 +277,15 @@ def exports(world: World) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "simulator",
         "BLOX_ENDPOINT": world.api,
         "BLOX_SIMULATOR": world.server.url,
+        "QUEUE_URL": world.queue_url,
     }
 
 
 def _write_exports(world: World) -> None:
     lines = ["unset AWS_PROFILE AWS_SESSION_TOKEN"]
     lines += [f"export {name}={value}" for name, value in exports(world).items()]
-    (world.folder / "env").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines.append(f'export PATH="{Path(sys.executable).parent}:$PATH"')
+    world.env_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _free(preferred: int) -> int:

@@ -52,7 +52,8 @@ _WORST_FIRST: Final = (
     "--class",
     "slot_class",
     type=click.Choice(CLASSES),
-    help="Only hosts in this class.",
+    metavar="CLASS",
+    help=f"Only hosts in this class: {', '.join(CLASSES)}.",
 )
 @click.option("--all", "every", is_flag=True, help="A line for each host, not for each cause.")
 @shared_options

@@ -100,8 +100,7 @@ def hosts_sum(counts: JsonObject) -> str:
     parts = [f"{counts['wanted']} wanted"]
     parts += [f"{counts[c]} {spoken(c)}" for c in UNWANTED if counts[c]]
     beside = counts["superseded"]
-    noun = "an older record" if beside == 1 else "older records"
-    more = f"  (beside them {beside} superseded: {noun} of machines)" if beside else ""
+    more = f"  (beside: {count(beside, 'superseded record')})" if beside else ""
     return f"{count(counts['hosts'], 'host')} = {' + '.join(parts)}{more}"
 
 
@@ -162,8 +161,9 @@ def parse_time(text: str) -> datetime:
 
 
 def seconds_between(begin: str, end: str) -> float:
-    """From one of the API's times to another."""
-    return (parse_time(end) - parse_time(begin)).total_seconds()
+    """From one of the API's times to another, at least 0: ECS's clock, which they follow, is known
+    only to the second and may seem to go back by as much."""
+    return max(0.0, (parse_time(end) - parse_time(begin)).total_seconds())
 
 
 def duration(text: str) -> float:

@@ -9,6 +9,7 @@ from random import Random
 
 from blox.base.clock import LoopClock
 from blox.base.errors import BloxError, Unavailable
+from blox.scheduler import invariants
 from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Policy
 from blox.scheduler.reasons import sentence
 from blox.scheduler.service import Wish
@@ -374,6 +375,7 @@ class Scenario:
         process = self._process
         if process is None:
             return
+        self._check_memory(process, environment_id)
         for user in self._users.values():
             if user.environment_id != environment_id:
                 continue
@@ -394,6 +396,31 @@ class Scenario:
         if environment is None:
             return False
         return environment.revision(deployment.revision).digest == user.content
+
+    def _check_memory(self, process: Process, environment_id: str) -> None:
+        """After a pass: does what the scheduler remembers hold together?"""
+        state = process.scheduler.state
+        tracked = state.tracked.get(environment_id)
+        environment = process.repository.environment(environment_id)
+        if tracked is None or environment is None or self._failure:
+            return
+        live = {
+            host: sum(
+                task.live and task.started_by in environment.deployed
+                for task in state.view.tasks_on(host)
+            )
+            for listed in tracked.board.ready
+            for host in listed
+            if not tracked.all_dirty and host not in tracked.dirty
+        }
+        problems = invariants.check(
+            tracked.board,
+            environment_id=environment_id,
+            attempts=state.book.on_cluster(tracked.cluster_arn),
+            live=live,
+        )
+        if problems:
+            self._failure = f"{self._live.now():.3f} " + "; ".join(problems)
 
     def _reported(self) -> Iterator[ReportedHost]:
         process = self._process

@@ -209,7 +209,7 @@ class EnvironmentBody(_Answer, frozen=True, kw_only=True):
     """Before the first deployment: what it would find."""
     health: HealthBody
     deployment: DeploymentBody | None
-    """The one in force, without `causes` and `waiting` by host: ask for it by its id."""
+    """The one in force, without what it waits for: ask for it by its id."""
 
 
 class DeletedEnvironment(_Answer, frozen=True, kw_only=True):

@@ -1,0 +1,183 @@
+"""From an event to the start call that it causes, over the real wire, with a real process.
+
+Measured by the simulated AWS alone: from the moment at which an event enters the queue to the moment
+at which StartTask for that host is accepted. Arrivals are random (Poisson), so that some come close
+together; each waits for the one before it no longer than it must.
+"""
+
+import asyncio
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from blox.cli.demo_process import environment
+from blox.simulator.cloud import Cloud
+
+from benchmarks.figures import Figure, Progress, at_most, percentile, say
+from benchmarks.stage import CLUSTER, FAMILY, REGION, Stage, opened
+
+SAMPLES: Final = 200
+RATE: Final = 15.0
+"""Events a second, on average; half of what the configured share lets start."""
+RAN_WELL: Final = 12.0
+"""Seconds: a daemon that ran for so long is started again at once."""
+P50: Final = 0.050
+P99: Final = 0.250
+OLD: Final = 7.1
+"""Median seconds from an instance's registration to StartTask in blox 0.3."""
+_LATE: Final = 10.0
+"""Seconds after the last event until what has not been started counts as never."""
+
+
+def run(sizes: tuple[int, ...] = (100, 1000), *, samples: int = SAMPLES) -> list[Figure]:
+    """Joins and deaths at each size, and the floor at the first."""
+    figures: list[Figure] = []
+    for number, hosts in enumerate(sizes):
+
+        async def work(stage: Stage, *, floor: bool = number == 0) -> list[Figure]:
+            return await _figures(stage, samples, floor=floor)
+
+        say(f"promptness: {hosts:,} hosts, a daemon-scheduler process, HTTP and SQS")
+        figures += opened(work, hosts=hosts)
+    return figures
+
+
+async def _figures(stage: Stage, samples: int, *, floor: bool) -> list[Figure]:
+    found: list[Figure] = []
+    if floor:
+        say("promptness: the floor, a process that only echoes")
+        bare = await _floor(stage, samples)
+        found += [_floor_figure(bare)]
+    async with stage.scheduler():
+        await stage.primed()
+        await stage.create("logs")
+        await stage.deploy("logs")
+        await stage.completed("logs", what="promptness: first deployment")
+        joins = await _joins(stage, samples)
+        found += _judged(f"join to start, {stage.hosts:,} hosts", joins)
+        deaths = await _deaths(stage, samples)
+        found += _judged(f"death to start, {stage.hosts:,} hosts", deaths)
+    return found
+
+
+def _judged(what: str, delays: list[float]) -> list[Figure]:
+    p50, p99 = percentile(delays, 0.5), percentile(delays, 0.99)
+    return [
+        Figure(
+            what=f"{what}: median of {len(delays)}",
+            measured=p50 * 1000,
+            unit="ms",
+            reference=OLD * 1000,
+            reference_is="0.3, joins",
+            target=f"< {P50 * 1000:g} ms",
+            met=at_most(P50, p50),
+        ),
+        Figure(
+            what=f"{what}: p99",
+            measured=p99 * 1000,
+            unit="ms",
+            target=f"< {P99 * 1000:g} ms",
+            met=at_most(P99, p99),
+        ),
+    ]
+
+
+def _floor_figure(delays: list[float]) -> Figure:
+    return Figure(
+        what="join to start, no scheduler, only receive and call: median (p99)",
+        measured=percentile(delays, 0.5) * 1000,
+        unit="ms",
+        reference_is=f"p99 {percentile(delays, 0.99) * 1000:.1f} ms; the floor on this machine",
+    )
+
+
+async def _floor(stage: Stage, samples: int) -> list[float]:
+    """Joins answered by `benchmarks.echo`."""
+    environ = environment(stage.server.url, region=REGION, key="echo", more={})
+    # What the set-up of the cluster put into the queue would come first.
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.echo", stage.queue_url, CLUSTER, FAMILY),
+        env=environ,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        await asyncio.sleep(2.0)
+        joins = await _joins(stage, samples)
+    finally:
+        process.terminate()
+        await process.wait()
+    # Its hosts go again: what it started there is nobody's.
+    return joins
+
+
+async def _joins(stage: Stage, samples: int) -> list[float]:
+    """Hosts that register, each for a while: the cluster's size stays what it is."""
+    joined: list[str] = []
+
+    def join(cloud: Cloud, now: float) -> str:
+        if len(joined) >= 20:
+            cloud.terminate_host(joined.pop(0), now=now)
+        joined.append(cloud.add_host(CLUSTER, now=now))
+        return joined[-1]
+
+    delays = await _delays(stage, samples, join, what="joins")
+    for host in joined:
+        stage.act(lambda cloud, now, arn=host: cloud.terminate_host(arn, now=now))
+    return delays
+
+
+async def _deaths(stage: Stage, samples: int) -> list[float]:
+    """Daemons that ran well and exit: each host's once a round."""
+    delays: list[float] = []
+    while len(delays) < samples:
+        await asyncio.sleep(RAN_WELL)
+        hosts = [host.arn for host in stage.cloud.hosts.values() if not host.inactive]
+        random.Random(len(delays)).shuffle(hosts)
+
+        def die(cloud: Cloud, now: float, hosts: list[str] = hosts) -> str:
+            host = hosts.pop()
+            for task in cloud.live_tasks(host):
+                cloud.kill_task(task.arn, now=now)
+            return host
+
+        delays += await _delays(stage, min(samples - len(delays), len(hosts)), die, what="deaths")
+    return delays
+
+
+async def _delays(
+    stage: Stage, samples: int, happen: Callable[[Cloud, float], str], *, what: str
+) -> list[float]:
+    """Let it happen so many times; seconds until each host's next StartTask, infinite if none."""
+    gaps = random.Random(f"{what} {samples}")
+    progress = Progress(f"promptness: {what}")
+    loop = asyncio.get_running_loop()
+    happened: dict[str, float] = {}
+    looked = len(stage.cloud.log)
+    due = loop.time()
+    for done in range(samples):
+        due += gaps.expovariate(RATE)
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        host = stage.act(happen)
+        happened[host] = stage.cloud.now
+        progress.at(done, samples)
+    deadline = loop.time() + _LATE
+    while len(found := _first_starts(stage.cloud, looked, happened)) < samples:
+        if loop.time() > deadline:
+            break
+        await asyncio.sleep(0.1)
+    return [found.get(host, math.inf) for host in happened]
+
+
+def _first_starts(cloud: Cloud, looked: int, happened: dict[str, float]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for call in cloud.log[looked:]:
+        if call.operation != "StartTask":
+            continue
+        named = call.params.get("containerInstances")
+        for host in named if isinstance(named, list) else ():
+            if host in happened and call.time >= happened[host]:
+                found.setdefault(str(host), call.time - happened[str(host)])
+    return found

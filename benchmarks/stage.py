@@ -1,0 +1,184 @@
+"""A simulated AWS served by this process, and real `daemon-scheduler` processes that use it."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import uvloop
+
+from blox.base.errors import Unavailable
+from blox.cli.client import Client, JsonObject
+from blox.cli.demo_process import SchedulerProcess, environment
+from blox.cli.words import place
+from blox.simulator.cloud import Cloud
+from blox.simulator.server import SimulatedAws, serving
+
+from benchmarks.figures import Progress
+
+T = TypeVar("T")
+
+CLUSTER: Final = "bench"
+FAMILY: Final = "agent"
+QUEUE: Final = "events"
+ACCOUNT: Final = "111122223333"
+REGION: Final = "us-east-1"
+_POLL: Final = 0.1
+_PATIENCE: Final = 240.0
+"""Seconds until a benchmark gives up on what it waits for."""
+
+
+class Stage:
+    """What a benchmark holds in its hands. Made by `opened`."""
+
+    def __init__(self, cloud: Cloud, server: SimulatedAws, folder: Path, hosts: int) -> None:
+        self.cloud = cloud
+        self.server = server
+        self.hosts = hosts
+        self._folder = folder
+        self._process: SchedulerProcess | None = None
+        self._client: Client | None = None
+
+    # --- The simulated AWS ------------------------------------------------------------------------
+
+    def act(self, change: Callable[[Cloud, float], T]) -> T:
+        """Let something happen at once; its events go out."""
+        result = change(self.cloud, self.server.now())
+        self.server.pump()
+        return result
+
+    @property
+    def queue_url(self) -> str:
+        return f"{self.server.url}/{ACCOUNT}/{QUEUE}"
+
+    # --- The scheduler's process ------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def scheduler(
+        self,
+        *options: str,
+        store: str = "blox.db",
+        clusters: tuple[str, ...] = (CLUSTER,),
+        more: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[int]:
+        """A daemon-scheduler while the block runs; its process id. `store`: a file's name, which
+        stays for the next."""
+        port = _free_port()
+        arguments = ["--bind", f"127.0.0.1:{port}", "--store", f"sqlite:{self._folder / store}"]
+        arguments += ["--queue", QUEUE, *options]
+        for name in clusters:
+            arguments += ["--cluster", name]
+        environ = environment(
+            self.server.url, region=REGION, key="blox", more={"DS_LOG_LEVEL": "warn", **(more or {})}
+        )
+        log = self._folder / "scheduler.log"
+        process = self._process = SchedulerProcess(arguments, environ=environ, log=log)
+        self._client = Client(f"http://127.0.0.1:{port}")
+        await process.start()
+        try:
+            await self._until(self._answers, what="daemon-scheduler answers")
+            yield process.pid
+        finally:
+            self._process = None
+            await asyncio.shield(asyncio.ensure_future(process.stop()))
+
+    async def _answers(self) -> bool:
+        try:
+            await self.ask(lambda client: client.get("/v2/status"))
+        except Unavailable:
+            return False
+        return True
+
+    @property
+    def api(self) -> Client:
+        assert self._client is not None
+        return self._client
+
+    async def ask(self, call: Callable[[Client], T]) -> T:
+        """Ask the API in a thread: the simulated AWS goes on meanwhile."""
+        return await asyncio.to_thread(call, self.api)
+
+    async def primed(self, cluster: str = CLUSTER) -> None:
+        """Wait until the scheduler has read the whole cluster and may start daemons."""
+
+        async def look() -> bool:
+            status = await self.ask(lambda client: client.get("/v2/status"))
+            return status["assumptions"]["checked"] and any(
+                known["name"] == cluster and known["primed"] for known in status["clusters"]
+            )
+
+        await self._until(look, what=f"{cluster} is read")
+
+    # --- Environments -----------------------------------------------------------------------------
+
+    async def create(self, name: str, *, cluster: str = CLUSTER, **more: object) -> None:
+        """An environment that is not deployed yet."""
+        body = {"name": name, "cluster": cluster, "taskDefinition": FAMILY, **more}
+        await self.ask(lambda client: client.post("/v2/environments", body))
+
+    async def deploy(self, name: str, *, cluster: str = CLUSTER) -> None:
+        """Deploy its newest revision."""
+        path = place(cluster, name, "deployments")
+        await self.ask(lambda client: client.post(path, query={"supersede": "true"}))
+
+    async def shown(self, name: str, *, cluster: str = CLUSTER) -> JsonObject:
+        """The environment as the API shows it."""
+        return await self.ask(lambda client: client.get(place(cluster, name)))
+
+    async def completed(self, name: str, *, cluster: str = CLUSTER, what: str) -> None:
+        """Wait until its newest deployment has completed."""
+        progress = Progress(what)
+
+        async def look() -> bool:
+            shown: Mapping[str, Any] = await self.shown(name, cluster=cluster)
+            counts = shown["counts"]
+            progress.at(counts["current"], counts["wanted"])
+            return bool(shown["deployment"]["status"] == "completed")
+
+        await self._until(look, what=what)
+
+    async def _until(self, look: Callable[[], Awaitable[bool]], *, what: str) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not await look():
+            if self._process is not None and self._process.died.is_set():
+                raise self._process.obituary()
+            if time.monotonic() > deadline:
+                raise Unavailable(f"not within {_PATIENCE:g} s: {what}")
+            await asyncio.sleep(_POLL)
+
+
+def opened(
+    work: Callable[[Stage], Awaitable[T]], *, hosts: int, quotas: bool = True, seed: str = "bench"
+) -> T:
+    """The result of `work` on a stage with a cluster of so many hosts. No process and no file is
+    left behind."""
+
+    async def serve() -> T:
+        cloud = Cloud(seed, account=ACCOUNT, region=REGION, quotas=quotas)
+        now = time.time()
+        cloud.add_cluster(CLUSTER, now=now)
+        cloud.add_definition(FAMILY, now=now, cpu=16, memory=32, stop_timeout=1)
+        for _ in range(hosts):
+            cloud.add_host(CLUSTER, now=now)
+        cloud.take_events()
+        # Not below /tmp, which may be memory: the store is part of what is measured.
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=os.getcwd()) as folder:
+            async with serving(
+                cloud, queues=[QUEUE], account=ACCOUNT, region=REGION, seed=seed
+            ) as server:
+                return await work(Stage(cloud, server, Path(folder), hosts))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
