@@ -35,82 +35,59 @@ _LATE: Final = 10.0
 def run(sizes: tuple[int, ...] = (100, 1000), *, samples: int = SAMPLES) -> list[Figure]:
     """Joins and deaths at each size, and the floor at the first."""
     figures: list[Figure] = []
-    for number, hosts in enumerate(sizes):
-
-        async def work(stage: Stage, *, floor: bool = number == 0) -> list[Figure]:
-            return await _figures(stage, samples, floor=floor)
-
+    say(f"promptness: the floor, {sizes[0]:,} hosts, a process that only receives and calls")
+    bare = opened(lambda stage: _floor(stage, samples), hosts=sizes[0])
+    for hosts in sizes:
         say(f"promptness: {hosts:,} hosts, a daemon-scheduler process, HTTP and SQS")
-        figures += opened(work, hosts=hosts)
+        joins, deaths = opened(lambda stage: _measured(stage, samples), hosts=hosts)
+        figures += _judged(f"join to start, {hosts:,} hosts", joins, bare)
+        figures += _judged(f"death to start, {hosts:,} hosts", deaths, bare)
     return figures
 
 
-async def _figures(stage: Stage, samples: int, *, floor: bool) -> list[Figure]:
-    found: list[Figure] = []
-    if floor:
-        say("promptness: the floor, a process that only echoes")
-        bare = await _floor(stage, samples)
-        found += [_floor_figure(bare)]
+async def _measured(stage: Stage, samples: int) -> tuple[list[float], list[float]]:
+    """The delays of joins and of deaths."""
     async with stage.scheduler():
         await stage.primed()
         await stage.create("logs")
         await stage.deploy("logs")
         await stage.completed("logs", what="promptness: first deployment")
-        joins = await _joins(stage, samples)
-        found += _judged(f"join to start, {stage.hosts:,} hosts", joins)
-        deaths = await _deaths(stage, samples)
-        found += _judged(f"death to start, {stage.hosts:,} hosts", deaths)
-    return found
+        return await _joins(stage, samples), await _deaths(stage, samples)
 
 
-def _judged(what: str, delays: list[float]) -> list[Figure]:
-    p50, p99 = percentile(delays, 0.5), percentile(delays, 0.99)
+def _judged(what: str, delays: list[float], bare: list[float]) -> list[Figure]:
+    shares = (
+        ("median", 0.5, P50, f"; 0.3: {OLD * 1000:,.0f} ms"),
+        ("p99", 0.99, P99, ""),
+    )
     return [
         Figure(
-            what=f"{what}: median of {len(delays)}",
-            measured=p50 * 1000,
+            what=f"{what}: {name} of {len(delays)}",
+            measured=percentile(delays, share) * 1000,
             unit="ms",
-            reference=OLD * 1000,
-            reference_is="0.3, joins",
-            target=f"< {P50 * 1000:g} ms",
-            met=at_most(P50, p50),
-        ),
-        Figure(
-            what=f"{what}: p99",
-            measured=p99 * 1000,
-            unit="ms",
-            target=f"< {P99 * 1000:g} ms",
-            met=at_most(P99, p99),
-        ),
+            reference=percentile(bare, share) * 1000,
+            reference_is=f"floor: receive and call, no scheduler{old}",
+            target=f"< {limit * 1000:g} ms",
+            met=at_most(limit, percentile(delays, share)),
+        )
+        for name, share, limit, old in shares
     ]
-
-
-def _floor_figure(delays: list[float]) -> Figure:
-    return Figure(
-        what="join to start, no scheduler, only receive and call: median (p99)",
-        measured=percentile(delays, 0.5) * 1000,
-        unit="ms",
-        reference_is=f"p99 {percentile(delays, 0.99) * 1000:.1f} ms; the floor on this machine",
-    )
 
 
 async def _floor(stage: Stage, samples: int) -> list[float]:
     """Joins answered by `benchmarks.echo`."""
     environ = environment(stage.server.url, region=REGION, key="echo", more={})
-    # What the set-up of the cluster put into the queue would come first.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.echo", stage.queue_url, CLUSTER, FAMILY),
         env=environ,
         stdin=subprocess.DEVNULL,
     )
     try:
-        await asyncio.sleep(2.0)
-        joins = await _joins(stage, samples)
+        await asyncio.sleep(2.0)  # It begins to wait for messages.
+        return await _joins(stage, samples)
     finally:
         process.terminate()
         await process.wait()
-    # Its hosts go again: what it started there is nobody's.
-    return joins
 
 
 async def _joins(stage: Stage, samples: int) -> list[float]:
@@ -133,7 +110,8 @@ async def _deaths(stage: Stage, samples: int) -> list[float]:
     """Daemons that ran well and exit: each host's once a round."""
     delays: list[float] = []
     while len(delays) < samples:
-        await asyncio.sleep(RAN_WELL)
+        if delays:
+            await asyncio.sleep(RAN_WELL)
         hosts = [host.arn for host in stage.cloud.hosts.values() if not host.inactive]
         random.Random(len(delays)).shuffle(hosts)
 

@@ -68,7 +68,7 @@ def bind(address: Address, *, allow_network: bool = False) -> socket.socket:
             f"your hosts: there are no credentials and no TLS. Listen on 127.0.0.1, or accept the "
             f"risk with {_NETWORK_FLAG}."
         )
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((resolved, address.port))

@@ -71,6 +71,8 @@ class Board:
         self.verdicts: dict[str, Verdict] = {}
         self.since: dict[str, float] = {}
         """Host → since when (monotonic) its slot is in its class."""
+        self.without: dict[str, float] = {}
+        """Host → since when (monotonic) a wanted one has had no healthy daemon."""
         self.classes: dict[SlotClass, int] = dict.fromkeys(SlotClass, 0)
         self.available = 0
         self.ready: tuple[dict[str, None], dict[str, None]] = ({}, {})
@@ -104,6 +106,10 @@ class Board:
             self._note_progress(host, old, verdict)
         self.verdicts[host] = verdict
         self._count(host, verdict, 1)
+        if verdict.available or verdict.slot_class not in WANTED:
+            self.without.pop(host, None)
+        else:
+            self.without.setdefault(host, now)
         if not _still_granted(verdict, self.granted.get(host, Cost.NONE)):
             self.granted.pop(host, None)
         self.version += 1
@@ -114,6 +120,7 @@ class Board:
         if old is not None:
             self._count(host, old, -1)
             self.since.pop(host, None)
+            self.without.pop(host, None)
             self.granted.pop(host, None)
             self._furthest.pop(host, None)
             self.version += 1

@@ -418,7 +418,7 @@ def _other_runs(
     """Row 7."""
     assert context.deployment is not None
     slot_class = SlotClass.FAILING if state in FAILED else SlotClass.OUTDATED
-    if context.deployment.status not in (DeploymentStatus.RUNNING, DeploymentStatus.COMPLETED):
+    if not _rolling(context.deployment.status, observing=context.observing):
         status = context.deployment.status.value
         return _verdict(
             VerdictKind.KEEP,
@@ -459,6 +459,14 @@ def _other_runs(
         next_look=due,
         task=task.arn,
     )
+
+
+def _rolling(status: DeploymentStatus, *, observing: bool) -> bool:
+    """Whether a deployment in this state replaces what runs. One that is only observed stays
+    pending, and shows what it would do."""
+    if status is DeploymentStatus.PENDING:
+        return observing
+    return status in (DeploymentStatus.RUNNING, DeploymentStatus.COMPLETED)
 
 
 def _why_not(facts: SlotFacts, context: Context) -> str:

@@ -272,7 +272,7 @@ class Reconciler:
             tracked.progress, moves=board.moves, excused=tracked.excused or excused, now=now
         )
         tracked.excused = excused
-        if deployment is None or not context.primed:
+        if deployment is None or not context.primed or context.observing:
             return
         changed = deployment
         deadline = context.environment.policy.progress_deadline

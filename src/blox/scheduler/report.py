@@ -12,7 +12,14 @@ from blox.base.journal import Entry
 from blox.ecs.model import Host, Task
 from blox.scheduler.board import Tally
 from blox.scheduler.deployments import failed_hosts
-from blox.scheduler.model import Deployment, Environment, SlotClass, VerdictKind
+from blox.scheduler.model import (
+    WANTED,
+    Deployment,
+    DeploymentStatus,
+    Environment,
+    SlotClass,
+    VerdictKind,
+)
 from blox.scheduler.reasons import REASONS, sentence
 from blox.scheduler.state import State
 from blox.scheduler.tracked import Tracked
@@ -79,8 +86,14 @@ def environment_report(
     problems: tuple[Problem, ...] = ()
     failed: tuple[str, ...] = ()
     if tracked is not None and deployment is not None:
-        problems = (*troubles, *_conditions(state, environment, tracked), *_slots(state, tracked))
-        failed = tuple(failed_hosts(tracked.board.verdicts))
+        behind = _behind(deployment, tracked.board.verdicts)
+        problems = (
+            *_failure(deployment, behind),
+            *troubles,
+            *_conditions(state, environment, tracked),
+            *_slots(state, tracked),
+        )
+        failed = tuple(sorted({*failed_hosts(tracked.board.verdicts), *behind}))
     if not served:
         arn = parse_arn(environment.cluster_arn)
         domain = "" if arn is None else str(arn.domain)
@@ -95,6 +108,34 @@ def environment_report(
         served=served,
         without_seconds=tracked.without_seconds if tracked is not None else 0.0,
     )
+
+
+def _behind(deployment: Deployment, verdicts: Mapping[str, Verdict]) -> list[str]:
+    """Hosts that a failed deployment left behind. It never goes back from `failed`, but hosts get
+    on: each leaves the list when it becomes current or unwanted."""
+    if deployment.status is not DeploymentStatus.FAILED:
+        return []
+    return [
+        host
+        for host, verdict in verdicts.items()
+        if verdict.slot_class in WANTED and verdict.slot_class is not SlotClass.CURRENT
+    ]
+
+
+def _failure(deployment: Deployment, behind: list[str]) -> tuple[Problem, ...]:
+    if not behind:
+        return ()
+    first = deployment.causes[0].sentence if deployment.causes else "no progress"
+    more = len(deployment.causes) - 1
+    why = first if more < 1 else f"{first}; and {more} more causes"
+    problem = Problem(
+        code="deployment-failed",
+        sentence=f"the deployment of revision {deployment.revision} failed: {why}",
+        who="you",
+        next_step="mend what the cause names, then deploy again",
+        count=len(behind),
+    )
+    return (problem,)
 
 
 def _conditions(state: State, environment: Environment, tracked: Tracked) -> tuple[Problem, ...]:
@@ -127,13 +168,15 @@ _PATIENT = (SlotClass.IN_DOUBT, SlotClass.MISSING)
 def _slots(state: State, tracked: Tracked) -> tuple[Problem, ...]:
     """Wanted hosts that make the environment unhealthy, grouped by reason."""
     board = tracked.board
-    if not any(board.classes[c] for c in (*_BAD, *_PATIENT)):
+    if not any(board.classes[c] for c in (*_BAD, *_PATIENT, SlotClass.STARTING)):
         return ()
     oldest = state.clock.monotonic() - PATIENCE
     groups: dict[str, list[Verdict]] = {}
     for host, verdict in board.verdicts.items():
         slot_class = verdict.slot_class
-        if slot_class in _BAD or (slot_class in _PATIENT and board.since[host] <= oldest):
+        if verdict.reason == "condition":
+            continue  # The environment's trouble says it once for all of them.
+        if slot_class in _BAD or _overdue(verdict, board.without.get(host), oldest):
             groups.setdefault(verdict.reason, []).append(verdict)
     return tuple(
         _problem(
@@ -144,6 +187,13 @@ def _slots(state: State, tracked: Tracked) -> tuple[Problem, ...]:
         )
         for reason, verdicts in sorted(groups.items(), key=lambda g: (-len(g[1]), g[0]))
     )
+
+
+def _overdue(verdict: Verdict, without_since: float | None, oldest: float) -> bool:
+    """Whether a wanted host has been in doubt, or without a daemon, beyond all patience. A slot
+    that goes back and forth between waiting and calling is without one all the time."""
+    waiting = verdict.slot_class in _PATIENT or verdict.reason == "calling"
+    return waiting and without_since is not None and without_since <= oldest
 
 
 def _problem(

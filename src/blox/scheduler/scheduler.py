@@ -7,6 +7,7 @@ import structlog
 from msgspec import Struct
 
 from blox.base.ambient import Clock, Entropy
+from blox.base.errors import Unavailable
 from blox.base.ids import Domain
 from blox.ecs.port import EcsActs, EcsReads
 from blox.scheduler.doubts import Doubts
@@ -51,7 +52,9 @@ class Scheduler:
         excused: Callable[[], bool] = lambda: False,
     ) -> None:
         """`hands`: None constructs nothing that acts. `excused()`: the domain is throttled."""
-        self.state = State(repository, view, reads, clock=clock, settings=settings)
+        self.state = State(
+            repository, view, reads, clock=clock, settings=settings, observing=hands is None
+        )
         self.starts = Starts(self.state, entropy, wake_at=self._wake_at)
         self.stops = Stops(self.state, wake_at=self._wake_at)
         self.doubts = Doubts(self.state, touched=self._touch)
@@ -133,12 +136,21 @@ class Scheduler:
         await self.reconciler.close()
         await self.doubts.close()
         if answered and not self.state.book.unsettled() and not self.state.stops.doubted:
-            await self.state.repository.mark_clean()
+            await self._mark_clean()
         else:
             _log.warning(
                 "stopped with calls in doubt",
                 intents=len(self.state.book.unsettled()),
                 meaning="their hosts wait until the doubt has ended",
+            )
+
+    async def _mark_clean(self) -> None:
+        try:
+            await self.state.repository.mark_clean()
+        except Unavailable as error:
+            _log.warning(
+                "could not record the clean end; the next start waits as after a crash",
+                problem=error.message,
             )
 
     def _touch(self, environment_id: str) -> None:

@@ -227,6 +227,8 @@ class SchedulerService:
         try:
             read = await self._reads.describe_clusters([cluster])
         except EcsError as error:
+            if isinstance(error, EcsRefused) and error.code in _WRONG:
+                raise NotFound(f"The cluster {cluster} does not exist: {error.reason}") from error
             raise _unanswered(error, f"the cluster {cluster}", "ecs:DescribeClusters") from error
         found = next(iter(read.items), None)
         if found is None:
@@ -244,7 +246,7 @@ class SchedulerService:
         try:
             read = await self._reads.describe_task_definition(reference)
         except EcsRefused as error:
-            if error.code in ("ClientException", "InvalidParameterException"):
+            if error.code in _WRONG:
                 raise NotFound(f"The task definition {reference} does not exist.") from error
             raise _unanswered(
                 error, f"the task definition {reference}", "ecs:DescribeTaskDefinition"
@@ -283,6 +285,8 @@ class SchedulerService:
         )
 
 
+_WRONG = ("ClientException", "InvalidParameterException", "ClusterNotFoundException")
+"""Codes by which ECS says that what was named is not there, or not ours."""
 _OVER = (DeploymentStatus.STOPPED, DeploymentStatus.SUPERSEDED)
 
 

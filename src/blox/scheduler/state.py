@@ -49,7 +49,10 @@ class State:
         *,
         clock: Clock,
         settings: Settings,
+        observing: bool = False,
     ) -> None:
+        """`observing`: nothing acts in this process; verdicts say what would be done."""
+        self.observing = observing
         self.repository = repository
         self.view = view
         self.reads = reads
@@ -103,6 +106,7 @@ class State:
             trouble=tracked.trouble,
             definition_active=tracked.definition_active,
             surplus_from=self.surplus_from,
+            observing=self.observing,
         )
 
     def _prepare(self, tracked: Tracked, environment: Environment, target: Revision | None) -> None:

@@ -109,6 +109,8 @@ class Context(Struct, frozen=True, kw_only=True):
     cluster_active: bool = True
     trouble: Trouble | None = None
     definition_active: bool = True
+    observing: bool = False
+    """Nothing is carried out: deployments stay pending, verdicts say what would be done."""
     surplus_from: float = 0.0
     """Monotonic: surplus is left alone before this, because stops of a process that ended without a
     clean hand-over may still land (R8)."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from blox.scheduler.api.failed import with_failure
 from blox.scheduler.api.preview import preview_tally
 from blox.scheduler.api.shown import environment_body
 from blox.scheduler.model import Environment, SlotClass
@@ -96,8 +95,7 @@ class Answers:
         if report.deployment is None:
             tally = preview_tally(self._state, environment)
             return msgspec.structs.replace(report, tally=tally)
-        tracked = self._state.tracked.get(environment.id)
-        return report if tracked is None else with_failure(report, tracked.board.verdicts)
+        return report
 
     def _forget_deleted(self) -> None:
         """Keep what is asked for, not what once was."""
