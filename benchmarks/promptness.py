@@ -18,6 +18,7 @@ from blox.simulator.cloud import Cloud
 
 from benchmarks.figures import Figure, Progress, at_most, percentile, say
 from benchmarks.stage import CLUSTER, FAMILY, REGION, Stage, opened
+from benchmarks.virtual import ATTRIBUTES
 
 SAMPLES: Final = 200
 RATE: Final = 15.0
@@ -97,7 +98,7 @@ async def _joins(stage: Stage, samples: int) -> list[float]:
     def join(cloud: Cloud, now: float) -> str:
         if len(joined) >= 20:
             cloud.terminate_host(joined.pop(0), now=now)
-        joined.append(cloud.add_host(CLUSTER, now=now))
+        joined.append(cloud.add_host(CLUSTER, now=now, attributes=ATTRIBUTES))
         return joined[-1]
 
     delays = await _delays(stage, samples, join, what="joins")

@@ -17,9 +17,11 @@ from blox.cli.client import Client, JsonObject
 from blox.cli.demo_process import SchedulerProcess, environment
 from blox.cli.words import place
 from blox.simulator.cloud import Cloud
+from blox.simulator.model import Json
 from blox.simulator.server import SimulatedAws, serving
 
 from benchmarks.figures import Progress
+from benchmarks.virtual import ATTRIBUTES
 
 T = TypeVar("T")
 
@@ -33,10 +35,21 @@ _PATIENCE: Final = 240.0
 """Seconds until a benchmark gives up on what it waits for."""
 
 
+class CountedCloud(Cloud):
+    """A cloud that counts its events."""
+
+    events = 0
+
+    def take_events(self) -> list[Json]:
+        taken = super().take_events()
+        self.events += len(taken)
+        return taken
+
+
 class Stage:
     """What a benchmark holds in its hands. Made by `opened`."""
 
-    def __init__(self, cloud: Cloud, server: SimulatedAws, folder: Path, hosts: int) -> None:
+    def __init__(self, cloud: CountedCloud, server: SimulatedAws, folder: Path, hosts: int) -> None:
         self.cloud = cloud
         self.server = server
         self.hosts = hosts
@@ -101,7 +114,12 @@ class Stage:
 
     async def ask(self, call: Callable[[Client], T]) -> T:
         """Ask the API in a thread: the simulated AWS goes on meanwhile."""
-        return await asyncio.to_thread(call, self.api)
+        try:
+            return await asyncio.to_thread(call, self.api)
+        except Unavailable:
+            if self._process is not None and self._process.died.is_set():
+                raise self._process.obituary() from None
+            raise
 
     async def primed(self, cluster: str = CLUSTER) -> None:
         """Wait until the scheduler has read the whole cluster and may start daemons."""
@@ -153,18 +171,25 @@ class Stage:
 
 
 def opened(
-    work: Callable[[Stage], Awaitable[T]], *, hosts: int, quotas: bool = True, seed: str = "bench"
+    work: Callable[[Stage], Awaitable[T]],
+    *,
+    hosts: int,
+    pools: int = 1,
+    quotas: bool = True,
+    seed: str = "bench",
 ) -> T:
-    """The result of `work` on a stage with a cluster of so many hosts. No process and no file is
-    left behind."""
+    """The result of `work` on a stage with a cluster of so many hosts, whose attribute `pool` is
+    p0, p1, … in turn. No process and no file is left behind."""
 
     async def serve() -> T:
-        cloud = Cloud(seed, account=ACCOUNT, region=REGION, quotas=quotas)
+        cloud = CountedCloud(seed, account=ACCOUNT, region=REGION, quotas=quotas)
         now = time.time()
         cloud.add_cluster(CLUSTER, now=now)
         cloud.add_definition(FAMILY, now=now, cpu=16, memory=32, stop_timeout=1)
-        for _ in range(hosts):
-            cloud.add_host(CLUSTER, now=now)
+        cloud.add_definition("web", now=now, cpu=16, memory=32, stop_timeout=1)
+        for number in range(hosts):
+            attributes = {**ATTRIBUTES, "pool": f"p{number % pools}"}
+            cloud.add_host(CLUSTER, now=now, attributes=attributes)
         cloud.take_events()
         # Not below /tmp, which may be memory: the store is part of what is measured.
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=os.getcwd()) as folder:

@@ -14,12 +14,15 @@ from blox.settings import Settings
 from blox.simulator.cloud import Cloud
 from blox.simulator.feed import Feed
 from blox.simulator.live import LiveCloud
+from blox.simulator.model import Json
 from blox.simulator.world import Process
 
 from benchmarks.figures import Progress
 
 CLUSTER: Final = "bench"
 FAMILY: Final = "agent"
+ATTRIBUTES: Final = {f"ecs.capability.of-a-recent-agent.{number}": "" for number in range(18)}
+"""With what the simulated agent registers, about as many as a real one does: 38."""
 _PATIENCE: Final = 7200.0
 """Virtual seconds until a benchmark gives up."""
 
@@ -32,6 +35,15 @@ class VirtualWorld:
         self.live = live
         self.feed = feed
         self.process = process
+        self.latest: dict[str, Json] = {}
+        """ARN of a task or host → the newest event about it."""
+        live.subscribe(self._note)
+
+    def _note(self, events: list[Json]) -> None:
+        for event in events:
+            resources = event["resources"]
+            assert isinstance(resources, list)
+            self.latest[str(resources[0])] = event
 
     @classmethod
     async def begin(
@@ -44,13 +56,13 @@ class VirtualWorld:
         cloud.add_cluster(CLUSTER, now=now)
         cloud.add_definition(FAMILY, now=now)
         for _ in range(hosts):
-            cloud.add_host(CLUSTER, now=now)
-        cloud.take_events()
-        live.settle()
+            cloud.add_host(CLUSTER, now=now, attributes=ATTRIBUTES)
         feed = Feed(live, random=Random(1))
         process = Process(live, feed, random=Random(2), settings=settings or Settings())
+        world = cls(cloud, live, feed, process)
+        live.settle()
         await process.start()
-        return cls(cloud, live, feed, process)
+        return world
 
     async def create(self, name: str, *, policy: Policy | None = None) -> str:
         """An environment on every host, not deployed yet; its id."""
@@ -65,6 +77,11 @@ class VirtualWorld:
     def _primed(self, cluster_arn: str) -> bool:
         seen = self.process.view.cluster(cluster_arn)
         return seen is not None and seen.primed
+
+    async def change(self, environment_id: str) -> None:
+        """A new revision: a newer definition of the same family."""
+        self.cloud.add_definition(FAMILY, now=self.live.now())
+        await self.process.service.change(environment_id, Wish(task_definition=FAMILY))
 
     async def deploy(self, environment_id: str) -> None:
         """Deploy what is wished."""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-_SPAN = re.compile(r"`([^`\n]+)`")
+_SPAN = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")
+"""It may go over the end of a line, but not of a paragraph."""
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _OPERATORS = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "2>"})
 
@@ -41,14 +43,19 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bool]]:
 
 def fragments(path: Path) -> list[Fragment]:
     """All code in a document."""
-    found = []
-    for number, line, fenced in _lines(path):
-        place = f"{path.relative_to(ROOT)}:{number}"
-        if fenced:
-            found.append(Fragment(place, line))
-        else:
-            found.extend(Fragment(place, span) for span in _SPAN.findall(line))
+    name = path.relative_to(ROOT)
+    found = [Fragment(f"{name}:{n}", line) for n, line, fenced in _lines(path) if fenced]
+    prose = _prose(path)
+    for match in _SPAN.finditer(prose):
+        number = prose.count("\n", 0, match.start()) + 1
+        found.append(Fragment(f"{name}:{number}", " ".join(match.group(1).split())))
     return found
+
+
+def _prose(path: Path) -> str:
+    """The document with its fenced blocks blanked out, so that lines keep their numbers."""
+    text = path.read_text()
+    return _FENCED.sub(lambda match: "\n" * match.group().count("\n"), text)
 
 
 def all_fragments() -> list[Fragment]:
@@ -63,10 +70,10 @@ def all_text() -> str:
 
 def links(path: Path) -> Iterator[tuple[str, str]]:
     """Place and target of each link outside code."""
-    for number, line, fenced in _lines(path):
-        if not fenced:
-            for target in _LINK.findall(_SPAN.sub("", line)):
-                yield f"{path.relative_to(ROOT)}:{number}", target
+    prose = _SPAN.sub(lambda match: "x" + "\n" * match.group().count("\n"), _prose(path))
+    for match in _LINK.finditer(prose):
+        number = prose.count("\n", 0, match.start()) + 1
+        yield f"{path.relative_to(ROOT)}:{number}", match.group(1)
 
 
 def anchors(path: Path) -> set[str]:

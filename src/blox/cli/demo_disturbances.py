@@ -14,7 +14,7 @@ from blox.cli.demo_progress import NotSo, Progress, insist, until
 from blox.cli.demo_truth import (
     CLUSTER,
     FAMILY,
-    YOUR_KEY,
+    SCRIPT_KEY,
     daemons,
     every_daemon,
     hosts_of,
@@ -156,7 +156,7 @@ class Disturbances:
         gone: dict[str, object] = {"cluster": CLUSTER, "containerInstance": old.arn, "force": True}
         world.act(
             lambda cloud, now: cloud.call(
-                "DeregisterContainerInstance", gone, now=now, caller=YOUR_KEY
+                "DeregisterContainerInstance", gone, now=now, caller=SCRIPT_KEY
             )
         )
         began = world.cloud.hosts[new].registered_at

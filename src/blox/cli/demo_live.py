@@ -18,6 +18,8 @@ from blox.cli.demo_truth import (
     CLUSTER,
     ENVIRONMENT,
     QUEUE,
+    SCHEDULER_KEY,
+    SCRIPT_KEY,
     daemons,
     hosts_of,
     ours,
@@ -53,7 +55,7 @@ PLAN: Final = Plan(
 )
 _REDRAW: Final = 0.25
 _ASK: Final = 0.5
-_SUMS_EVERY: Final = 30.0
+_SUMS_EVERY: Final = 15.0
 _GONE_SHOWN: Final = 8.0
 """Seconds for which a terminated host stays on the screen."""
 _FIRST_TASK: Final = f"$(aws ecs list-tasks --cluster {CLUSTER} --query taskArns[0] --output text)"
@@ -70,6 +72,8 @@ class Live:
         self._said: dict[str, JsonObject] = {}
         self._environment: JsonObject = {}
         self._problem = ""
+        self._heard = 0
+        """How many of the calls that change things were looked at."""
         self.told: deque[Happening] = deque()
         """What was not printed yet, for plain lines."""
 
@@ -90,7 +94,16 @@ class Live:
                 self._problem = ""
                 self._environment = environment
                 self._said = {str(host["arn"]): host for host in hosts}
+            self._overhear()
             await asyncio.sleep(_ASK)
+
+    def _overhear(self) -> None:
+        """Tell what somebody else asked of ECS from another terminal."""
+        log = self._world.cloud.log
+        for call in log[self._heard :]:
+            if call.caller not in (SCHEDULER_KEY, SCRIPT_KEY):
+                self.tell(f"you: {call.operation} ({call.outcome})")
+        self._heard = len(log)
 
     def picture(self) -> Picture:
         """Everything, as of now."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from blox.base.errors import BloxError
-from blox.cli.demo_truth import CLUSTER, FAMILY, YOUR_KEY, daemons, hosts_of, quiet_hosts
+from blox.cli.demo_truth import CLUSTER, FAMILY, SCRIPT_KEY, daemons, hosts_of, quiet_hosts
 from blox.cli.demo_world import World
 from blox.simulator.model import Fault, HostRecord
 from blox.simulator.wire_faults import Rule
@@ -149,7 +149,7 @@ class Script:
             }
             self._world.act(
                 lambda cloud, now: cloud.call(
-                    "DeregisterContainerInstance", gone, now=now, caller=YOUR_KEY
+                    "DeregisterContainerInstance", gone, now=now, caller=SCRIPT_KEY
                 )
             )
             self._tell(f"the old record of {old.instance_id} is deregistered")

@@ -20,6 +20,8 @@ GROUP: Final = f"blox:{ENVIRONMENT}"
 SCHEDULER_KEY: Final = "blox-scheduler"
 """The access key that the scheduler signs with: so its calls are told from yours."""
 YOUR_KEY: Final = "you"
+SCRIPT_KEY: Final = "demo"
+"""The caller of what the demo itself asks of ECS."""
 
 
 def daemons(cloud: Cloud, host: str) -> list[TaskRecord]:

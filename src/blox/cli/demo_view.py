@@ -6,7 +6,7 @@ reason and who acts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 Span = tuple[str, str]
@@ -102,7 +102,6 @@ class Picture:
     commands: Sequence[str] = ()
     problem: str = ""
     """Why what blox says may be old; "" when it is not."""
-    notes: Sequence[str] = field(default=())
 
 
 # --- The screen -----------------------------------------------------------------------------------
@@ -127,7 +126,7 @@ def frame(picture: Picture, *, width: int, height: int) -> list[Line]:
         seen,
         commands,
     ]
-    return _spaced(sections, height)
+    return [_clip(line, width) for line in _spaced(sections, height)]
 
 
 def _spaced(sections: Sequence[Sequence[Line]], height: int) -> list[Line]:
@@ -194,7 +193,7 @@ def host_lines(hosts: Sequence[HostShown], *, width: int, lines: int) -> list[Li
     even for all hosts, those that are as they should be give way."""
     chosen, hidden = _chosen(hosts, lines)
     name = _name_width(hosts)
-    reason = width - _before_reason(name)
+    reason = max(1, width - _before_reason(name))
     spare = lines - len(chosen) - (1 if hidden else 0)
     result: list[Line] = []
     for host in chosen:
@@ -273,6 +272,17 @@ def _before_reason(name: int) -> int:
 # --- Texts ----------------------------------------------------------------------------------------
 
 
+def _clip(line: Line, width: int) -> Line:
+    """The line without what does not fit."""
+    kept: list[Span] = []
+    for text, style in line:
+        kept.append((text[:width], style))
+        width -= len(text)
+        if width <= 0:
+            break
+    return tuple(kept)
+
+
 def fit(text: str, width: int) -> str:
     """`text` in at most `width` characters: cut at the end of a clause if there is one in the
     second half, else anywhere, with an ellipsis."""
@@ -299,5 +309,6 @@ def wrap(text: str, width: int) -> list[str]:
 def plain_row(host: HostShown) -> str:
     """A host in one line without styles, as wide as it is."""
     daemon = host.daemon or "none"
-    who = f" ({host.who} acts)" if host.who and host.slot_class != CURRENT else ""
+    acts = "you act" if host.who == "you" else f"{host.who} acts"
+    who = f" ({acts})" if host.who and host.slot_class != CURRENT else ""
     return f"{host.name}  {host.state}  {daemon}  {host.verdict}: {host.reason}{who}"

@@ -105,9 +105,9 @@ def _document(raw: msgspec.Raw, form: type[D], times: tuple[str, ...]) -> tuple[
         detail: object = msgspec.json.decode(raw)
     except (ValueError, RecursionError) as error:
         raise Misunderstood(f"detail is not JSON: {error}") from error
-    members = without_nulls(detail)
-    if not isinstance(members, dict):
+    if not isinstance(detail, dict):
         raise Misunderstood("detail is not an object")
+    members = {name: value for name, value in detail.items() if value is not None}
     for name in times:
         if name in members:
             text = members[name]
@@ -120,6 +120,10 @@ def _document(raw: msgspec.Raw, form: type[D], times: tuple[str, ...]) -> tuple[
         raise Misunderstood("detail has no clusterArn")
     try:
         return msgspec.convert(members, form), cluster
+    except msgspec.ValidationError:
+        pass  # A null further down, perhaps. Looking for them costs more than all the rest.
+    try:
+        return msgspec.convert(without_nulls(members), form), cluster
     except (ValueError, RecursionError) as error:
         raise Misunderstood(f"detail: {error}") from error
 

@@ -94,6 +94,11 @@ class Board:
     def tally(self) -> Tally:
         return Tally(classes=dict(self.classes), available=self.available)
 
+    @property
+    def wants_calls(self) -> bool:
+        """Whether any verdict is to start or to stop something."""
+        return any(map(bool, (*self.ready, *self.stopping)))
+
     def put(self, host: str, verdict: Verdict, *, now: float) -> None:
         """The slot's verdict is this from now on."""
         old = self.verdicts.get(host)

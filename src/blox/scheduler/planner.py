@@ -369,13 +369,14 @@ def _target_runs(
             rollout=True,
             task=task.arn,
         )
-    waits = context.now.mono < facts.notes.replace_not_before or not _can_replace(facts, context)
+    backs_off = context.now.mono < facts.notes.replace_not_before
+    waits = backs_off or not _can_replace(facts, context)
     return _verdict(
         VerdictKind.KEEP,
         SlotClass.FAILING,
         "failing-waits",
         candidate=Cost.NONE if waits else Cost.REPAIR,
-        next_look=facts.notes.replace_not_before if waits else None,
+        next_look=facts.notes.replace_not_before if backs_off else None,
         task=task.arn,
         cause=REPLACE_CAUSES[reason],
     )

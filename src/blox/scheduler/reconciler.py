@@ -171,7 +171,8 @@ class Reconciler:
         self._set_timer(tracked)
         if tracked.board.version != version:
             self.changed(environment_id)
-        self._wake_executor()
+        if tracked.board.wants_calls:
+            self._wake_executor()
 
     def _in_force(self, environment: Environment) -> str | None:
         """The id of the deployment that the verdicts are about."""
@@ -295,7 +296,7 @@ class Reconciler:
     def _stepped(
         self, tracked: Tracked, deployment: Deployment, happening: Happening
     ) -> Deployment:
-        ecs_now = self._state.reads.now()
+        ecs_now = self._state.stamp()
         if happening is Happening.PRIMED:
             tracked.begin_deployment()
             tracked.progress = tick(

@@ -90,7 +90,7 @@ class SchedulerService:
             revisions=(revision,),
             token=self._entropy.uuid(),
             policy=policy,
-            created_at=self._reads.now(),
+            created_at=self._state.stamp(),
         )
         await self._repository.create_environment(environment)
         await self._state.view.follow(environment.cluster_arn)
@@ -130,7 +130,7 @@ class SchedulerService:
         environment = self._repository.environment(environment_id)
         if environment is None or environment.deleted_at is not None:
             return
-        tombstone = replace(environment, deleted_at=self._reads.now())
+        tombstone = replace(environment, deleted_at=self._state.stamp())
         await self._repository.delete_environment(tombstone, was=environment)
         self._scheduler.reconciler.untrack(environment_id)
 
@@ -163,7 +163,7 @@ class SchedulerService:
                 f"Deployment {newest.id} of {environment.name} is in progress; wait for it or "
                 "supersede it."
             )
-        ecs_now = self._reads.now()
+        ecs_now = self._state.stamp()
         deployment = Deployment(
             id=self._entropy.uuid(),
             environment_id=environment_id,
@@ -281,7 +281,7 @@ class SchedulerService:
             selector=selector,
             task=task,
             digest=digest_of(definition.task_definition_arn, task),
-            created_at=self._reads.now(),
+            created_at=self._state.stamp(),
         )
 
 

@@ -34,6 +34,8 @@ StoryKey = tuple[str, str]
 """(environment id, host ARN)."""
 
 
+_CLOCK_STEP = 5.0
+"""Seconds by which ECS's clock must have gone back for a stamp to follow it."""
 SOONEST = 0.01
 """Seconds until a slot is judged again without anything having happened, at the least."""
 
@@ -65,6 +67,7 @@ class State:
         self.journal: Journal[StoryKey] = Journal()
         self.tracked: dict[str, Tracked] = {}
         self.breakers: dict[str, Breaker] = {}
+        self._stamped = 0.0
         self.surplus_from = 0.0
         self.fence_known = False
         """Whether W is what it will stay: no doubt ends by absence before."""
@@ -75,6 +78,14 @@ class State:
 
     def now(self) -> Now:
         return Now(self.clock.monotonic(), self.reads.now())
+
+    def stamp(self) -> float:
+        """ECS's time for records and stories. ECS tells it in whole seconds, so the estimate can go
+        back by up to one at each answer; what people read does not."""
+        now = self.reads.now()
+        if now > self._stamped or now < self._stamped - _CLOCK_STEP:
+            self._stamped = now
+        return self._stamped
 
     def served(self, environment: Environment) -> bool:
         """Whether the environment is in the domain that this process acts in."""
@@ -157,7 +168,7 @@ class State:
         old = tracked.board.verdicts.get(host_arn)
         tracked.board.put(host_arn, verdict, now=context.now.mono)
         if log and (old is None or (old.kind, old.reason) != (verdict.kind, verdict.reason)):
-            self._decided(tracked, host_arn, verdict, context.now)
+            self._decided(tracked, host_arn, verdict)
         return verdict
 
     def _next_look(self, verdict: Verdict, facts: SlotFacts, now: float) -> float | None:
@@ -168,14 +179,14 @@ class State:
             times.append(verdict.next_look)
         return max(min(times), now + SOONEST) if times else None
 
-    def _decided(self, tracked: Tracked, host_arn: str, verdict: Verdict, now: Now) -> None:
+    def _decided(self, tracked: Tracked, host_arn: str, verdict: Verdict) -> None:
         if verdict.reason == "surplus":
             self.doubles_seen += 1
         text = f"{verdict.kind}: {sentence(verdict.reason, verdict.details)}"
         self.journal.note(
             (tracked.id, host_arn),
             Entry(
-                at=now.ecs,
+                at=self.stamp(),
                 what="decided",
                 text=text,
                 details={"reason": verdict.reason, **verdict.details},
@@ -187,7 +198,7 @@ class State:
         details = {key: value for key, value in more.items() if value}
         self.journal.note(
             (environment_id, host_arn),
-            Entry(at=self.reads.now(), what=what, text=text, details=details),
+            Entry(at=self.stamp(), what=what, text=text, details=details),
         )
 
     def holder(self, task: Task) -> str:

@@ -25,7 +25,7 @@ def describe(outcome: Outcome) -> Iterator[str]:
         return
     yield f"seed {outcome.seed}: {len(outcome.violations)} violations"
     if outcome.failure:
-        yield f"  the scheduler ended by itself: {outcome.failure}"
+        yield f"  the scheduler failed: {outcome.failure}"
     for violation in outcome.violations[:10]:
         yield "  " + str(violation).replace("\n", "\n  ")
     yield f"  replay: python -m blox.simulator.run --seed {outcome.seed} --verbose"

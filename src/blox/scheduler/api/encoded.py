@@ -18,7 +18,7 @@ from blox.scheduler.model import Environment, SlotClass
 from blox.scheduler.report import EnvironmentReport, Problem, environment_report
 from blox.scheduler.state import State
 
-_PATIENT = (SlotClass.IN_DOUBT, SlotClass.MISSING)
+_PATIENT = (SlotClass.IN_DOUBT, SlotClass.MISSING, SlotClass.STARTING)
 """Classes that make an environment unhealthy when they last."""
 
 
