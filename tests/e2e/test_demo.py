@@ -216,6 +216,22 @@ def test_when_the_scheduler_dies_the_demo_says_so_with_its_last_lines(tmp_path: 
     assert leftovers(tmp_path) == []
 
 
+def test_kill_9_of_the_demo_takes_the_scheduler_along(tmp_path: Path) -> None:
+    with piped(tmp_path) as demo:
+        demo.wait_for_output("healthy", within=30)
+        assert scheduler_of(tmp_path)
+        demo.kill()
+        wait_until(lambda: not scheduler_of(tmp_path), within=12, what="the scheduler has ended")
+
+
+def test_nothing_is_started_for_a_demo_that_has_ended_meanwhile() -> None:
+    done = run([sys.executable, "-m", "blox.cli.demo_leash", "1", "/bin/echo", "started"])
+    assert done.returncode == 1
+    assert done.stdout == ""
+    own = ["-m", "blox.cli.demo_leash", str(os.getpid()), "/bin/echo", "started"]
+    assert run([sys.executable, *own]).stdout == "started\n"
+
+
 class Terminal:
     """A process on a pseudo-terminal; what it paints is kept."""
 

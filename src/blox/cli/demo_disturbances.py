@@ -93,7 +93,7 @@ class Disturbances:
         )
 
     async def disconnect(self) -> str:
-        """An agent goes away, longer than the grace if that is short, and comes back."""
+        """An agent goes away and comes back: the daemon is left alone."""
         world, host = self._world, await self._pick()
         (daemon,) = daemons(world.cloud, host.arn)
         began = world.now()

@@ -44,7 +44,7 @@ class SchedulerProcess:
         self._asked_to_end = False
         with self.log.open("ab") as sink:
             self._process = await asyncio.create_subprocess_exec(
-                *command(),
+                *leashed(command()),
                 *self._arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -94,6 +94,11 @@ def command() -> list[str]:
     if script.exists():
         return [str(script)]
     return [sys.executable, "-c", "from blox.cli.services import daemon_scheduler as d; d()"]
+
+
+def leashed(arguments: Sequence[str]) -> list[str]:
+    """The same command, which ends with this process whatever happens to it."""
+    return [sys.executable, "-m", "blox.cli.demo_leash", str(os.getpid()), *arguments]
 
 
 def environment(url: str, *, region: str, key: str, more: Mapping[str, str]) -> dict[str, str]:
