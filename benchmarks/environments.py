@@ -68,7 +68,9 @@ async def _measured(
         names = [f"agent-{number}" for number in range(environments)]
         for number, name in enumerate(names):
             pool = number % _POOLS
-            await stage.create(name, selector=f"attribute:pool == p{pool}")
+            # A family of its own each: where another's daemon of that family runs, none is added.
+            stage.act(lambda cloud, now, name=name: cloud.add_definition(name, now=now, cpu=16))
+            await stage.create(name, family=name, selector=f"attribute:pool == p{pool}")
             await stage.deploy(name)
         for name in names:
             await stage.completed(name, what=f"environments: {name}")

@@ -134,28 +134,28 @@ class Stage:
 
     # --- Environments -----------------------------------------------------------------------------
 
-    async def create(self, name: str, *, cluster: str = CLUSTER, **more: object) -> None:
+    async def create(self, name: str, *, family: str = FAMILY, **more: object) -> None:
         """An environment that is not deployed yet."""
-        body = {"name": name, "cluster": cluster, "taskDefinition": FAMILY, **more}
+        body = {"name": name, "cluster": CLUSTER, "taskDefinition": family, **more}
         await self.ask(lambda client: client.post("/v2/environments", body))
 
-    async def deploy(self, name: str, *, cluster: str = CLUSTER) -> None:
+    async def deploy(self, name: str) -> None:
         """Deploy its newest revision."""
-        path = place(cluster, name, "deployments")
+        path = place(CLUSTER, name, "deployments")
         await self.ask(lambda client: client.post(path, query={"supersede": "true"}))
 
-    async def shown(self, name: str, *, cluster: str = CLUSTER) -> JsonObject:
+    async def shown(self, name: str) -> JsonObject:
         """The environment as the API shows it."""
-        return await self.ask(lambda client: client.get(place(cluster, name)))
+        return await self.ask(lambda client: client.get(place(CLUSTER, name)))
 
-    async def completed(self, name: str, *, cluster: str = CLUSTER, what: str) -> None:
+    async def completed(self, name: str, *, what: str) -> None:
         """Wait until its newest deployment has completed."""
         progress = Progress(what)
 
         async def look() -> bool:
-            shown: Mapping[str, Any] = await self.shown(name, cluster=cluster)
+            shown: Mapping[str, Any] = await self.shown(name)
             counts = shown["counts"]
-            progress.at(counts["current"], counts["wanted"])
+            progress.at(counts["current"] + counts["settling"], counts["wanted"])
             return bool(shown["deployment"]["status"] == "completed")
 
         await self._until(look, what=what)

@@ -5,6 +5,7 @@ from typing import Any
 
 from blox.clusterstate.ingest import Rejected
 from blox.scheduler.report import Problem
+from blox.settings import Assumptions
 from support.api_v2 import ONE, UNWANTED, WANTED, current, patch, problem
 from support.running import Bench, on_a_scheduler
 
@@ -216,7 +217,7 @@ def test_what_lasts_too_long_makes_an_environment_unhealthy_though_nothing_chang
         assert late["counts"] == found["counts"]
         (told,) = late["health"]["problems"]
         assert (told["code"], told["count"], told["who"]) == ("start", 1, "blox")
-        bench.on_loop(lambda: bench.process.scheduler.allow_starts(window=420.0))
+        bench.on_loop(lambda: bench.process.scheduler.allow_starts(Assumptions()))
         bench.wait(ONE, lambda e: e["health"]["status"] == "healthy" and current(4)(e))
 
     on_a_scheduler(work)

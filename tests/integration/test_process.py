@@ -353,6 +353,7 @@ def test_what_cannot_begin_is_told_in_one_sentence(world: SimulatedWorld, tmp_pa
         ((*there, "etcd:here"), "sqlite:PATH is needed"),
         ((*there, f"sqlite://{tmp_path}/blox.db"), "a path, not a URL"),
         (("--bind", "0.0.0.0:0", "--store", f"sqlite:{tmp_path}/a.db"), "--allow-unauthenticated"),
+        ((*there, f"sqlite:{tmp_path}/a.db", "--cluster", "a b"), "neither a cluster's name"),
         (("--bind", "2000", "--store", f"sqlite:{tmp_path}/a.db"), "no address to listen on"),
     ):
         code, text = told(world, *arguments)

@@ -66,7 +66,6 @@ class SchedulerProcess:
         self._metrics = Metrics(version=blox.__version__)
         self.meter = CallMeter(
             self._metrics,
-            clock=clock,
             credentials_refused=aws.credentials.refused,
             news=told.tell_call_news,
         )
@@ -144,7 +143,7 @@ class SchedulerProcess:
     def _noticed(self, notice: Notice) -> None:
         _log.warning(notice.kind.value, meaning=notice.sentence)
         self._gauges.noticed(notice)
-        self.scheduler.window_changed(self.client.assumptions_in_force.doubt_window)
+        self.scheduler.assumptions_changed(self.client.assumptions_in_force)
 
     # --- Life -------------------------------------------------------------------------------------
 
@@ -304,11 +303,11 @@ class SchedulerProcess:
                 _condition("store", f"nothing can be started: {executor.store_problem}", _DISK)
             )
         if self.meter.credentials is not None:
-            found.append(_condition("credentials", self.meter.credentials.text, _CREDENTIALS))
+            found.append(_condition("credentials", self.meter.credentials, _CREDENTIALS))
         unreached = self.meter.unreached.get("ecs")
         if unreached is not None:
             url = self._aws.endpoints["ecs"].url
-            found.append(_condition("ecs-unreachable", f"{url}: {unreached.text}", _NETWORK))
+            found.append(_condition("ecs-unreachable", f"{url}: {unreached}", _NETWORK))
         if self.ingest is not None and self.ingest.condition is not None:
             found.append(_condition("queue", self.ingest.condition, _QUEUE))
         return found

@@ -9,9 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 import structlog
-from msgspec import Struct
 
-from blox.base.ambient import Clock
 from blox.ecs.errors import CREDENTIAL_CODES, DENIED_CODES, SIGNATURE_CODES, THROTTLE_CODES
 from blox.ecs.port import Lost, NotSent, Permit, Transport, WireAnswer
 from blox.ecs.wire import error_of
@@ -49,14 +47,6 @@ class Outcome(StrEnum):
     """Nobody waited for its answer any more: a timeout, or this process stops."""
 
 
-class Trouble(Struct, frozen=True, kw_only=True):
-    """Something that is wrong with AWS as seen from here, until it is not."""
-
-    text: str
-    since: float
-    """Monotonic."""
-
-
 _UNREACHED = (Outcome.LOST, Outcome.UNSENT)
 
 
@@ -67,7 +57,6 @@ class CallMeter:
         self,
         metrics: Metrics,
         *,
-        clock: Clock,
         credentials_refused: Callable[[], None] = lambda: None,
         news: Callable[[str, str, Outcome, str], None] = lambda *_: None,
     ) -> None:
@@ -75,16 +64,16 @@ class CallMeter:
         outcome, text)`: the first time that an operation was answered, or denied, and each time
         that this changes."""
         self._metrics = metrics
-        self._clock = clock
         self._credentials_refused = credentials_refused
         self._news = news
         self._known: dict[tuple[str, str], Outcome] = {}
         self._running: dict[str, int] = {}
         """Service → calls running that did not reach it."""
         self._signatures = 0
-        self.credentials: Trouble | None = None
-        self.unreached: dict[str, Trouble] = {}
-        """By service."""
+        self.credentials: str | None = None
+        """Why AWS does not accept us; None while it does, or was not asked."""
+        self.unreached: dict[str, str] = {}
+        """Service → why it cannot be reached."""
 
     def watch(self, transport: Transport, service: str) -> "MeteredTransport":
         """The same transport, counted."""
@@ -120,10 +109,9 @@ class CallMeter:
         elif outcome is not Outcome.CREDENTIALS:
             return
         self._credentials_refused()
-        if self.credentials is None or self.credentials.text != text:
+        if self.credentials != text:
             _log.warning("AWS does not accept us", problem=text)
-            since = self._clock.monotonic() if self.credentials is None else self.credentials.since
-            self.credentials = Trouble(text=text, since=since)
+            self.credentials = text
 
     def _judge_reach(self, service: str, outcome: Outcome, text: str) -> None:
         if outcome not in _UNREACHED:
@@ -135,10 +123,9 @@ class CallMeter:
         self._running[service] = self._running.get(service, 0) + 1
         if self._running[service] < UNREACHED_RUNNING:
             return
-        old = self.unreached.get(service)
-        if old is None:
+        if service not in self.unreached:
             _log.warning("AWS does not answer", service=service, problem=text)
-            self.unreached[service] = Trouble(text=text, since=self._clock.monotonic())
+            self.unreached[service] = text
 
 
 class MeteredTransport:

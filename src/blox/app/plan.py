@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from blox.base.errors import InvalidInput
+from blox.base.ids import is_cluster_reference
 from blox.settings import Settings
 
 _SQLITE: Final = "sqlite:"
@@ -38,3 +39,10 @@ def store_path(text: str) -> str:
             f"relative to this folder, or sqlite:/{path.lstrip('/')} from the root."
         )
     return path
+
+
+def cluster_named(text: str) -> str:
+    """The cluster's name or ARN. Raises InvalidInput for what can be neither."""
+    if not is_cluster_reference(text):
+        raise InvalidInput(f"--cluster {text!r} is neither a cluster's name nor its ARN.")
+    return text

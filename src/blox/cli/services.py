@@ -112,12 +112,13 @@ def command(
 
     What should run where is told through the REST API, or with the `blox` command.
     """
-    from blox.app.plan import Plan, store_path
+    from blox.app.plan import Plan, cluster_named, store_path
     from blox.http.server import bind as bind_socket
     from blox.http.server import parse_address
     from blox.settings import Settings, load_assumptions
 
     path = store_path(store)
+    watched = tuple(cluster_named(cluster) for cluster in clusters)
     known = replace(settings or Settings(), assumptions=load_assumptions())
     listener = bind_socket(parse_address(bind), allow_network=allow_network)
 
@@ -127,8 +128,8 @@ def command(
         return run(
             Plan(
                 store=path,
-                queue=queue,
-                clusters=clusters,
+                queue=queue or None,
+                clusters=watched,
                 observe=observe,
                 settings=known,
             ),

@@ -100,4 +100,5 @@ def backdating_refuted(
         return False
     if code in SIGNATURE_CODES:
         return age <= limits.dated_back + limits.request_life / 2
-    return code in CREDENTIAL_CODES
+    # An expired token is expired, whatever the date: that is no word against back-dating.
+    return code in CREDENTIAL_CODES and not code.startswith("ExpiredToken")

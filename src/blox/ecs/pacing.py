@@ -116,6 +116,8 @@ class _Throttle:
     since: float = 0.0
     last: float | None = None
     """When ECS last throttled a call (monotonic)."""
+    halved: float | None = None
+    """When the factor was last halved."""
 
     def at(self, now: float) -> float:
         return min(1.0, self.factor + RECOVERY * (now - self.since))
@@ -225,8 +227,11 @@ class Pacer:
         lane.shared.level = min(lane.shared.level, 0.0)
         lane.rollouts.level = min(lane.rollouts.level, 0.0)
         throttle = lane.throttle
-        if throttle.last is None or now - throttle.last >= SAME_THROTTLE:
-            throttle.factor = max(SLOWEST, throttle.at(now) / 2)
+        factor = throttle.at(now)
+        if throttle.halved is None or now - throttle.halved >= SAME_THROTTLE:
+            factor = max(SLOWEST, factor / 2)
+            throttle.halved = now
+        throttle.factor = factor
         throttle.since = throttle.last = now
         self._serve(category)
         if self._watcher is not None:

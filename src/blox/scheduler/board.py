@@ -159,39 +159,43 @@ class Board:
             else:
                 entries.pop(host, None)
 
-    def spend(self, max_unavailable: str) -> list[str]:
+    def spend(self, max_unavailable: str, *, replacing: bool = True) -> list[str]:
         """Grant what the budget allows now, broken first; returns the hosts newly granted. The
         caller judges them again at once, so that they count as unavailable from here.
 
         Free candidates need no budget. Failing daemons of the target are replaced while fewer hosts
         than the allowance are in motion, so that they neither wait for each other nor go all at
         once. Healthy ones of an older revision go only while the unavailable, whatever the cause,
-        leave room. Hosts that stopped matching go within the same allowance.
+        leave room. Hosts that stopped matching go within the same allowance. `replacing`: False
+        while it is not known whether a replacement could start.
         """
         tally = recount(self.verdicts.values())
         limit = allowance(max_unavailable, tally.wanted)
         in_motion = sum(tally.classes[slot_class] for slot_class in _IN_MOTION)
         in_motion += sum(cost is Cost.REPAIR for cost in self.granted.values())
-        free = self._grant(Cost.FREE, len(self.verdicts))
-        repair = self._grant(Cost.REPAIR, limit - in_motion)
-        rollout = self._grant(Cost.ROLLOUT, limit - tally.unavailable)
+        replaced: list[str] = []
+        rollout: list[str] = []
+        if replacing:
+            replaced += self._grant(Cost.FREE, len(self.verdicts))
+            replaced += self._grant(Cost.REPAIR, limit - in_motion)
+            rollout = self._grant(Cost.ROLLOUT, limit - tally.unavailable)
         leaving = self.unmatched_in_motion
         limit = allowance(
             max_unavailable, tally.wanted + leaving + len(self.candidates[Cost.UNMATCHED])
         )
         busy = leaving + tally.unavailable + len(rollout)
-        return [*free, *repair, *rollout, *self._grant(Cost.UNMATCHED, limit - busy)]
+        return [*replaced, *rollout, *self._grant(Cost.UNMATCHED, limit - busy)]
 
-    def still_affordable(self, host: str, max_unavailable: str) -> bool:
-        """Whether a grant from the budget still holds when its stop is about to be sent: hosts may
-        have become unavailable since. One that does not is taken back."""
+    def hand_back_if_spent(self, host: str, max_unavailable: str) -> bool:
+        """Take back a grant from the budget whose stop is about to be sent, if more hosts have
+        become unavailable since than the budget allows; whether it was taken back."""
         if self.granted.get(host) is not Cost.ROLLOUT:
-            return True
+            return False
         tally = self.tally()
         if tally.unavailable <= allowance(max_unavailable, tally.wanted):
-            return True
+            return False
         del self.granted[host]
-        return False
+        return True
 
     def _grant(self, cost: Cost, room: int) -> list[str]:
         """The first `room` candidates of this cost in host order that have no grant yet."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from blox.base.errors import Conflict, Unavailable
+from blox.base.errors import BloxError
 from blox.base.tasks import TaskSet
 from blox.ecs.model import Task
 from blox.scheduler.intents import Attempt, Phase, worth_presuming
@@ -43,7 +43,8 @@ class Doubts:
         self._state = state
         self._touched = touched
         self._tasks = TaskSet("doubts")
-        self._watching: set[str] = set()
+        self._watching: dict[str, asyncio.Event] = {}
+        """Clusters that are looked at until no doubt is left; set when another one has begun."""
         self._presumed: set[str] = set()
         self._describe: dict[str, dict[str, None]] = {}
         self._tombstones: dict[str, float] = {}
@@ -64,8 +65,12 @@ class Doubts:
 
     def began(self, cluster_arn: str) -> None:
         """There may be attempts in doubt on this cluster: look for their tasks."""
-        if cluster_arn not in self._watching and self._state.book.doubts(cluster_arn):
-            self._watching.add(cluster_arn)
+        if not self._state.book.doubts(cluster_arn):
+            return
+        if cluster_arn in self._watching:
+            self._watching[cluster_arn].set()
+        else:
+            self._watching[cluster_arn] = asyncio.Event()
             self._tasks.start(self._look(cluster_arn), name=f"looks at {cluster_arn}")
 
     def seen(self, task: Task) -> None:
@@ -118,8 +123,11 @@ class Doubts:
             now=state.clock.monotonic(),
             ecs_now=state.reads.now(),
         )
-        state.touch(attempt.intent.environment_id, outcomes)
-        self._touched(attempt.intent.environment_id)
+        for tracked in state.tracked.values():
+            # Another environment may have waited for this start: the one of the same name.
+            if tracked.cluster_arn == attempt.intent.cluster_arn:
+                state.touch(tracked.id, outcomes)
+                self._touched(tracked.id)
         return after
 
     def _presume(self, cluster_arn: str) -> None:
@@ -157,12 +165,24 @@ class Doubts:
                     )
                     for attempt in doubts
                 )
-                await asyncio.sleep(max(0.0, when - self._state.clock.monotonic()))
+                if await self._another_began(cluster_arn, until=when):
+                    continue
                 looked = self._state.clock.monotonic()
                 await self._state.view.look(cluster_arn)
                 self.cluster_changed(cluster_arn)
         finally:
-            self._watching.discard(cluster_arn)
+            del self._watching[cluster_arn]
+
+    async def _another_began(self, cluster_arn: str, *, until: float) -> bool:
+        """Wait until then (monotonic), or until another doubt may need an earlier look."""
+        another = self._watching[cluster_arn]
+        another.clear()
+        try:
+            async with asyncio.timeout(max(0.0, until - self._state.clock.monotonic())):
+                await another.wait()
+        except TimeoutError:
+            return False
+        return True
 
     # --- Describing what is not known well enough -------------------------------------------------
 
@@ -210,7 +230,7 @@ class Doubts:
         would wait it out; this process goes by its memory."""
         try:
             await self._state.repository.settle_intent(attempt.intent)
-        except (Unavailable, Conflict) as error:
+        except BloxError as error:
             _log.warning("could not settle an intent", problem=error.message)
 
     async def _tidy(self) -> None:
@@ -239,7 +259,7 @@ class Doubts:
                 if self._forgettable(environment.id, now):
                     await self._state.repository.forget_environment(environment.id)
                     self._unfollow(environment.cluster_arn)
-        except (Unavailable, Conflict) as error:
+        except BloxError as error:
             _log.warning("could not clean up", problem=error.message)
 
     def _unfollow(self, cluster_arn: str) -> None:

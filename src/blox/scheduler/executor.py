@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from blox.base.errors import Conflict, Unavailable
+from blox.base.errors import BloxError, Conflict
 from blox.base.tasks import TaskSet
 from blox.ecs.port import EcsActs, StartOutcome, StopOutcome
 from blox.scheduler.model import Intent
@@ -77,8 +77,6 @@ class Executor:
         self._calls: set[asyncio.Task[None]] = set()
         self._closing = False
         self.store_problem = ""
-        self._unwanted: list[str] = []
-        """Intents that were never sent and may be in the store all the same."""
         stops.replacing_allowed = lambda: not self.store_problem and starts.allowed
 
     def start(self) -> None:
@@ -153,7 +151,7 @@ class Executor:
                 return
 
             def permit() -> str | None:
-                refusal = self._permit()
+                refusal = self._permit() or self._starts.outdated(batch)
                 if refusal is None:
                     self._starts.called(batch)
                     release()
@@ -172,30 +170,27 @@ class Executor:
     async def _make_durable(self, batch: StartBatch) -> bool:
         """R1, R13: without a durable intent there is no start."""
         due = self._state.book.due(now=self._state.clock.monotonic())
-        drop = [*due, *self._unwanted]
         try:
-            await self._state.repository.open_intent(batch.intent, drop=drop)
+            await self._state.repository.open_intent(batch.intent, drop=due)
         except Conflict:
             self._starts.unwritten(batch, why="", hold=0.0)
             return False
-        except Unavailable as error:
+        except BloxError as error:
             if self.store_problem != error.message:
                 _log.error("no start without its intent", problem=error.message)
             self.store_problem = error.message
-            self._unwanted.append(batch.intent.id)
             self._starts.unwritten(
                 batch, why=f"the store is unavailable: {error.message}", hold=STORE_HOLD
             )
             return False
         self.store_problem = ""
-        self._unwanted = [left for left in self._unwanted if left not in drop]
         self._state.book.forget(due)
         return True
 
     async def _note_outcome(self, intent_id: str, kept: Intent | None) -> None:
         """The second transaction. If it fails, the intent stays open in the store: a restart would
         wait it out, this process goes by its memory."""
-        with suppress(Unavailable, Conflict):
+        with suppress(BloxError):
             if kept is None:
                 await self._state.repository.drop_intents([intent_id])
                 self._state.book.forget([intent_id])
@@ -214,8 +209,12 @@ class Executor:
 
     async def _stop(self, order: StopOrder) -> None:
         try:
+
+            def permit() -> str | None:
+                return self._permit() or self._stops.outdated(order)
+
             outcome = await self._acts.stop_task(
-                order.cluster_arn, order.task_arn, reason=order.reason, permit=self._permit
+                order.cluster_arn, order.task_arn, reason=order.reason, permit=permit
             )
             self._stops.ended(order, outcome)
             if self._watcher is not None:

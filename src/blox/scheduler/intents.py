@@ -18,6 +18,7 @@ Everything is in this process's monotonic seconds, handed in.
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -94,6 +95,9 @@ class IntentBook:
         self._attempts: dict[str, Attempt] = {}
         self._open: dict[Slot, dict[str, None]] = {}
         """At most one id a slot, but for intents found at start: whatever was written is kept."""
+        self._on_host: dict[str, dict[str, None]] = {}
+        self._calling: dict[str, None] = {}
+        """Attempts whose call has not ended: they are not forgotten, whatever is seen meanwhile."""
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -106,12 +110,21 @@ class IntentBook:
         open_here = self._open.get(slot)
         return None if open_here is None else self._attempts[next(iter(open_here))]
 
+    def open_on(self, host: str) -> list[Attempt]:
+        """Every attempt that is open on this host, whatever its environment."""
+        return [self._attempts[intent_id] for intent_id in self._on_host.get(host, ())]
+
     def enter(self, intent: Intent, *, now: float) -> None:
         """A new attempt, before its intent is written. Its slots must have none open (R20)."""
         for host in intent.hosts:
             if (intent.environment_id, host) in self._open:
                 raise AssertionError(f"a start is already open for {host}")
+        self._calling[intent.id] = None
         self._put(Attempt(intent=intent, phase=Phase.UNSENT, since=now, base=now))
+
+    def ended(self, intent_id: str) -> None:
+        """The call has ended, whatever its outcome."""
+        self._calling.pop(intent_id, None)
 
     def restore(self, intent: Intent, *, acquired_at: float) -> None:
         """An intent found in the store: its open hosts are in doubt since we took over."""
@@ -196,12 +209,15 @@ class IntentBook:
         return [
             attempt.intent.id
             for attempt in self._attempts.values()
-            if attempt.phase is Phase.SETTLED and retention_over(attempt.since, self._read_lag, now)
+            if attempt.phase is Phase.SETTLED
+            and attempt.intent.id not in self._calling
+            and retention_over(attempt.since, self._read_lag, now)
         ]
 
     def forget(self, intent_ids: Iterable[str]) -> None:
         """They are gone from the store, or were never written."""
         for intent_id in intent_ids:
+            self._calling.pop(intent_id, None)
             attempt = self._attempts.pop(intent_id, None)
             if attempt is not None:
                 for host in attempt.intent.hosts:
@@ -216,11 +232,20 @@ class IntentBook:
                 self._close(slot, intent.id)
             else:
                 self._open.setdefault(slot, {})[intent.id] = None
+                self._on_host.setdefault(host, {})[intent.id] = None
         return attempt
 
     def _close(self, slot: Slot, intent_id: str) -> None:
-        open_here = self._open.get(slot)
-        if open_here is not None:
-            open_here.pop(intent_id, None)
-            if not open_here:
-                del self._open[slot]
+        _remove(self._open, slot, intent_id)
+        _remove(self._on_host, slot[1], intent_id)
+
+
+_K = TypeVar("_K")
+
+
+def _remove(index: dict[_K, dict[str, None]], key: _K, intent_id: str) -> None:
+    ids = index.get(key)
+    if ids is not None:
+        ids.pop(intent_id, None)
+        if not ids:
+            del index[key]

@@ -53,7 +53,7 @@ async def open_domain(
         delay = min(retry, delay * 2)
     log = _log.info if result.finding is Finding.STANDS else _log.warning
     log("fence", finding=result.finding.value, meaning=result.sentence)
-    scheduler.allow_starts(window=result.assumptions.doubt_window)
+    scheduler.allow_starts(result.assumptions)
 
 
 async def _serve(scheduler: Scheduler, client: EcsClient, clusters: Sequence[str]) -> str | None:

@@ -18,6 +18,7 @@ from blox.base.tasks import TaskSet
 from blox.ecs.model import ACTIVE
 from blox.scheduler.deployments import (
     Happening,
+    Progress,
     advance,
     causes_of,
     next_happening,
@@ -39,6 +40,9 @@ DEFINITION_TRUSTED = 60.0
 STORE_RETRY = 1.0
 PASSES_AT_ONCE = 4
 """Of different environments: one that waits for the store does not hold up the others."""
+
+
+_REPLACING = (Cost.FREE, Cost.REPAIR, Cost.ROLLOUT)
 
 
 class Reconciler:
@@ -208,6 +212,8 @@ class Reconciler:
     def _spend(self, tracked: Tracked, context: Context) -> None:
         """Let the budget grant what it can, at most once in a quarter of a second."""
         board = tracked.board
+        if not tracked.definition_active and board.classes[SlotClass.OUTDATED]:
+            self._definition_known(tracked, context)
         if not any(board.candidates[cost] for cost in Cost if cost is not Cost.NONE):
             return
         # Stops of a process that ended without a clean hand-over may still land: they would come
@@ -216,10 +222,11 @@ class Reconciler:
         if context.now.mono < due:
             self._queue.add_at(tracked.id, due)
             return
-        if not self._definition_known(tracked, context):
-            return
+        replaces = any(board.candidates[cost] for cost in _REPLACING)
+        known = not replaces or self._definition_known(tracked, context)
         tracked.spent_at = context.now.mono
-        for host in board.spend(context.environment.policy.max_unavailable):
+        granted = board.spend(context.environment.policy.max_unavailable, replacing=known)
+        for host in granted:
             self._state.judge(tracked, context, host)
 
     def _definition_known(self, tracked: Tracked, context: Context) -> bool:
@@ -227,6 +234,8 @@ class Reconciler:
         start would leave the host without a daemon. Asks if it was not."""
         checked = tracked.definition_checked
         if checked is not None and context.now.mono < checked + DEFINITION_TRUSTED:
+            if not tracked.definition_active:
+                self._queue.add_at(tracked.id, checked + DEFINITION_TRUSTED)
             return True
         if not tracked.definition_asked and context.target is not None:
             tracked.definition_asked = True
@@ -240,9 +249,12 @@ class Reconciler:
         try:
             read = await self._state.reads.describe_task_definition(definition_arn)
             status = read.items[0].status if read.items else ""
-            tracked.definition_active = status == ACTIVE
-            tracked.definition_checked = self._state.clock.monotonic()
-            tracked.all_dirty = True
+            target = tracked.target
+            if target is not None and target.revision.definition_arn == definition_arn:
+                # Another revision may have become the target while this was asked.
+                tracked.definition_active = status == ACTIVE
+                tracked.definition_checked = self._state.clock.monotonic()
+                tracked.all_dirty = True
         except BloxError as error:
             _log.warning("cannot ask about a task definition", problem=error.message)
             await asyncio.sleep(STORE_RETRY)
@@ -299,9 +311,7 @@ class Reconciler:
         ecs_now = self._state.stamp()
         if happening is Happening.PRIMED:
             tracked.begin_deployment()
-            tracked.progress = tick(
-                tracked.progress, moves=-1, excused=True, now=self._state.clock.monotonic()
-            )
+            tracked.progress = Progress(moves=tracked.board.moves, at=self._state.clock.monotonic())
             return advance(
                 deployment,
                 happening,
@@ -348,9 +358,12 @@ class Reconciler:
 
     @staticmethod
     def _hopeless(tracked: Tracked) -> bool:
-        """A host was in doubt three times running."""
-        return tracked.board.classes[SlotClass.IN_DOUBT] > 0 and any(
-            notes.doubts >= 3 for notes in tracked.notes.values()
+        """A host is in doubt for the third time running."""
+        board = tracked.board
+        return board.classes[SlotClass.IN_DOUBT] > 0 and any(
+            notes.doubts >= 3 and board.verdicts[host].slot_class is SlotClass.IN_DOUBT
+            for host, notes in tracked.notes.items()
+            if host in board.verdicts
         )
 
     # --- Timers -----------------------------------------------------------------------------------

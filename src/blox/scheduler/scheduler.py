@@ -18,7 +18,7 @@ from blox.scheduler.starts import Starts
 from blox.scheduler.state import State
 from blox.scheduler.stops import Stops
 from blox.scheduler.view import ClusterView
-from blox.settings import Settings
+from blox.settings import Assumptions, Settings
 
 _log = structlog.get_logger("blox.scheduler")
 
@@ -85,11 +85,11 @@ class Scheduler:
     async def start(self) -> None:
         """Load what is stored and begin. Waits for nothing but the store."""
         state = self.state
-        clean = await state.repository.take_clean()
+        clean = self.observing or await state.repository.take_clean()
         now = state.clock.monotonic()
         known = state.repository.environments()
         if known and not clean:
-            assumptions = state.settings.assumptions
+            assumptions = state.assumptions
             state.surplus_from = now + assumptions.request_life + assumptions.acceptance_lag
         for intent in state.repository.intents():
             state.book.restore(intent, acquired_at=now)
@@ -107,18 +107,23 @@ class Scheduler:
         for environment in self.state.repository.environments():
             self.reconciler.track(environment.id)
 
-    def allow_starts(self, *, window: float) -> None:
-        """The fence is known to hold, or not to: starts may begin. `window`: W from now on."""
-        self.window_changed(window)
+    def allow_starts(self, assumptions: Assumptions) -> None:
+        """The fence is known to hold, or not to: starts may begin, under these assumptions."""
+        self.assumptions_changed(assumptions)
         self.state.fence_known = True
         self.starts.allowed = True
         self._wake()
         for tracked in self.state.tracked.values():
             self.reconciler.touch(tracked.id)
 
-    def window_changed(self, window: float) -> None:
-        """W is now this (seconds): back-dating had to be given up."""
-        self.state.book.window = window
+    def assumptions_changed(self, assumptions: Assumptions) -> None:
+        """What is in force from now on: S or B had to be changed, and with them S' and W."""
+        state = self.state
+        longer = assumptions.request_life - state.assumptions.request_life
+        state.assumptions = assumptions
+        state.book.window = assumptions.doubt_window
+        if longer > 0 and state.clock.monotonic() < state.surplus_from:
+            state.surplus_from += longer
 
     async def watch(self) -> None:
         """Raises when a background task fails, which is a defect."""
@@ -135,13 +140,17 @@ class Scheduler:
             answered = await self.executor.close(patience=LAST_ANSWERS)
         await self.reconciler.close()
         await self.doubts.close()
-        if answered and not self.state.book.unsettled() and not self.state.stops.doubted:
+        if self.observing:
+            return
+        state = self.state
+        settled = not state.book.unsettled() and not state.stops.doubted
+        if answered and settled and state.clock.monotonic() >= state.surplus_from:
             await self._mark_clean()
         else:
             _log.warning(
-                "stopped with calls in doubt",
-                intents=len(self.state.book.unsettled()),
-                meaning="their hosts wait until the doubt has ended",
+                "stopped while calls may still take effect",
+                intents=len(state.book.unsettled()),
+                meaning="the next start waits for them",
             )
 
     async def _mark_clean(self) -> None:
@@ -161,5 +170,10 @@ class Scheduler:
             self.executor.wake()
 
     def _wake_at(self, when: float) -> None:
-        delay = max(0.0, when - self.state.clock.monotonic())
-        asyncio.get_running_loop().call_later(delay, self._wake)
+        """Wake the executor at `when`, not a hair before: event loops fire timers early, and a pump
+        that is woken too soon finds nothing to do and sleeps on."""
+        delay = when - self.state.clock.monotonic()
+        if delay <= 0:
+            self._wake()
+        else:
+            asyncio.get_running_loop().call_later(delay + 0.001, self._wake_at, when)

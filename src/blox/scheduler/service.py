@@ -1,5 +1,6 @@
 """What people ask of the scheduler: create, change, deploy, delete. Bad input changes nothing."""
 
+import re
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -298,7 +299,8 @@ def _check_policy(policy: Policy) -> None:
     """Raises InvalidInput for a policy that means nothing."""
     text = policy.max_unavailable
     number = text.removesuffix("%")
-    if not number.isdigit() or (text.endswith("%") and int(number) > 100) or int(number) < 1:
+    plain = re.fullmatch("[0-9]{1,9}", number) is not None
+    if not plain or int(number) < 1 or (text.endswith("%") and int(number) > 100):
         raise InvalidInput(
             f'maxUnavailable {text!r}: a number of hosts from 1 ("3") or a share ("10%") is needed.'
         )

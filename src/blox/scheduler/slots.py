@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Set
 from msgspec.structs import replace
 
 from blox.base.ambient import Now
+from blox.base.ids import family_of
 from blox.ecs.model import STOPPED, Host, Task
 from blox.ecs.selector import Selector, parse
 from blox.scheduler.daemons import AFTER_RUNNING, Ownership, occupies, ownership
@@ -122,7 +123,9 @@ def gather(
         live=tuple(live),
         unidentified=frozenset(unidentified),
         stopped=tuple(stopped),
-        occupant="" if occupant is None else names(occupant),
+        occupant=_started_by_others(host.arn, environment, family, book)
+        if occupant is None
+        else names(occupant),
         drain_holders=_holders(others, view) if draining else 0,
         others_stopping=any(_stopping(task) for task in others),
         attempt=book.in_slot((environment.id, host.arn)),
@@ -133,6 +136,20 @@ def gather(
 
 
 _NOTHING: frozenset[str] = frozenset()
+
+
+def _started_by_others(
+    host_arn: str, environment: Environment, family: str, book: IntentBook
+) -> str:
+    """R20 beyond one environment: a start of another one, of the same name or family, that may
+    still happen here. It blocks the host although its environment may have been deleted."""
+    for attempt in book.open_on(host_arn):
+        intent = attempt.intent
+        if intent.environment_id != environment.id and (
+            intent.group == environment.group or family_of(intent.definition_arn) == family
+        ):
+            return f"an unanswered start of another environment ({intent.group})"
+    return ""
 
 
 def _lack(

@@ -24,9 +24,12 @@ from blox.scheduler.breaker import (
     call_not_made,
 )
 from blox.scheduler.model import Deployment, Environment, Intent, Revision, Settled, VerdictKind
-from blox.scheduler.state import State
+from blox.scheduler.state import State, What
 from blox.scheduler.tracked import Tracked
 from blox.scheduler.verdicts import Refusal, Trouble
+
+SAME_REFUSALS = 3
+"""Calls for different hosts, refused alike, that make it the environment's condition."""
 
 
 class StartBatch(Struct, frozen=True, kw_only=True):
@@ -152,6 +155,20 @@ class Starts:
 
     # --- Outcomes ---------------------------------------------------------------------------------
 
+    def outdated(self, batch: StartBatch) -> str | None:
+        """Why a start whose intent is durable must not leave any more, None if it may. Asked
+        between the signature and the first byte."""
+        state = self._state
+        if state.book.window > batch.intent.window:
+            return "requests live longer now than this intent says"
+        environment = state.repository.environment(batch.environment.id)
+        if environment is None or environment.deleted_at is not None:
+            return "the environment was deleted"
+        deployment = state.deployment_in_force(environment)
+        if deployment is None or deployment.id != batch.deployment.id:
+            return "another deployment is in force"
+        return None
+
     def called(self, batch: StartBatch) -> None:
         """The request is signed and about to leave."""
         self._state.book.called(batch.intent.id, signed_at=self._state.clock.monotonic())
@@ -170,6 +187,7 @@ class Starts:
     def ended(self, batch: StartBatch, outcome: StartOutcome) -> Intent | None:
         """Note the outcome; returns the intent if it must be kept, None if it may be deleted."""
         kept: Intent | None
+        self._state.book.ended(batch.intent.id)
         if isinstance(outcome, Started):
             kept = self._started(batch, outcome)
         elif isinstance(outcome, InDoubt):
@@ -256,22 +274,39 @@ class Starts:
         tracked = self._state.tracked.get(batch.environment.id)
         if outcome.meaning is Meaning.DID_NOT_HAPPEN:
             self._changed_call(batch, call_not_made)
-            if not outcome.throttled:
+            if not outcome.throttled and outcome.code != "permit":
                 self._hold_for(outcome)
             return
         self._changed_call(batch, call_answered)
         if tracked is None:
             return
-        if outcome.meaning is Meaning.BISECT and not self._same_elsewhere(tracked, batch, outcome):
-            self._bisect(tracked, batch.intent.hosts, outcome)
-        else:
+        if outcome.meaning is not Meaning.BISECT:
             self._troubled(tracked, outcome)
+            return
+        if tracked.trouble is None and self._same_everywhere(tracked, batch, outcome):
+            self._troubled(tracked, outcome)
+        self._bisect(tracked, batch.intent.hosts, outcome)
 
-    def _same_elsewhere(self, tracked: Tracked, batch: StartBatch, outcome: NotDone) -> bool:
-        """Whether other hosts were refused with the same code, so that it is not the hosts."""
-        hosts = frozenset(batch.intent.hosts)
-        last, tracked.refused = tracked.refused, (outcome.code, hosts)
-        return last is not None and last[0] == outcome.code and not (last[1] & hosts)
+    def _same_everywhere(self, tracked: Tracked, batch: StartBatch, outcome: NotDone) -> bool:
+        """Whether calls for different hosts were refused with one code and none succeeded since, so
+        that it is not the hosts. Two could be two bad hosts; hosts that were refused alone before
+        prove nothing again."""
+        known = frozenset(
+            host
+            for host in batch.intent.hosts
+            if (refusal := tracked.note(host).refusal) is not None and refusal.code == outcome.code
+        )
+        hosts = frozenset(batch.intent.hosts) - known
+        code, others = tracked.refused or (outcome.code, ())
+        if code != outcome.code:
+            others = ()
+        if hosts and all(hosts.isdisjoint(other) for other in others):
+            others = (*others, hosts)
+        elif hosts:
+            # A part of a call that was refused before: the narrower one is the better evidence.
+            others = (*(other for other in others if hosts.isdisjoint(other)), hosts)
+        tracked.refused = (outcome.code, others)
+        return len(others) >= SAME_REFUSALS
 
     def _bisect(self, tracked: Tracked, hosts: Sequence[str], outcome: NotDone) -> None:
         now, settings = self._state.clock.monotonic(), self._state.settings.scheduler
@@ -380,12 +415,12 @@ class Starts:
                 self._state.judge(tracked, context, host, log=False)
 
     def _tell(
-        self, batch: StartBatch, host: str, what: str, text: str, request_id: str, **more: str
+        self, batch: StartBatch, host: str, what: What, text: str, request_id: str, **more: str
     ) -> None:
         self._state.tell(
             batch.environment.id,
             host,
-            "answered" if what == "answered" else "failed",
+            what,
             text,
             request=request_id,
             intent=batch.intent.id,

@@ -69,6 +69,8 @@ class State:
         self.breakers: dict[str, Breaker] = {}
         self._stamped = 0.0
         self.surplus_from = 0.0
+        self.assumptions = settings.assumptions
+        """S, E, V and B as they are in force now: the probe, or ECS, may have changed them."""
         self.fence_known = False
         """Whether W is what it will stay: no doubt ends by absence before."""
         self.domain: Domain | None = None

@@ -16,12 +16,14 @@ from blox.ecs.errors import DENIED_CODES
 from blox.ecs.model import RUNNING, TaskDocument
 from blox.ecs.port import InDoubt, NotDone, StopOutcome, Stopping
 from blox.scheduler.model import VerdictKind
-from blox.scheduler.state import State
+from blox.scheduler.state import State, What
 from blox.scheduler.tracked import Tracked
-from blox.scheduler.verdicts import Stop
+from blox.scheduler.verdicts import Cost, Stop
 
 _LOOK_LIMIT = 100
 """Tasks a DescribeTasks takes at most."""
+_HOLDS_MOST = 1000
+"""Holds that are remembered before those that are over are cleared away."""
 
 
 class StopOrder(Struct, frozen=True, kw_only=True):
@@ -33,6 +35,10 @@ class StopOrder(Struct, frozen=True, kw_only=True):
     host_arn: str
     task_arn: str
     cause: str
+    look_begun: float
+    """The begin of the look that the stop rests on (monotonic)."""
+    granted: Cost = Cost.NONE
+    """As which candidate the budget allowed it."""
 
     @property
     def reason(self) -> str:
@@ -138,7 +144,7 @@ class Stops:
         verdict = self._state.judge(tracked, context, host)
         if verdict is None or not verdict.stops:
             return None
-        if not tracked.board.still_affordable(host, environment.policy.max_unavailable):
+        if tracked.board.hand_back_if_spent(host, environment.policy.max_unavailable):
             self._state.judge(tracked, context, host)
             return None
         stop = next((s for s in verdict.stops if self._shown(s, look)), None)
@@ -146,6 +152,7 @@ class Stops:
             self._looks.pop((tracked.id, host), None)
             self._wait((tracked.id, host))
             return None
+        granted = tracked.board.granted.get(host, Cost.NONE)
         self._state.stops.asked[stop.task_arn] = None
         if verdict.kind is VerdictKind.REPLACE:
             self._note_replacing(tracked, host, failing=verdict.reason != "replace-outdated")
@@ -161,7 +168,31 @@ class Stops:
             host_arn=host,
             task_arn=stop.task_arn,
             cause=stop.cause,
+            look_begun=look.begun,
+            granted=granted,
         )
+
+    def outdated(self, order: StopOrder) -> str | None:
+        """Why a stop that was taken must not leave any more, None if it may. Asked between the
+        signature and the first byte: connecting takes time, and the process may have been paused.
+        """
+        state = self._state
+        if state.clock.monotonic() > order.look_begun + state.settings.scheduler.look_shared_for:
+            return "the look before this stop is too old"
+        tracked = state.tracked.get(order.environment_id)
+        environment = state.repository.environment(order.environment_id)
+        if tracked is None or environment is None or environment.deleted_at is not None:
+            return "the environment was deleted"
+        context = state.context(tracked, environment)
+        del state.stops.asked[order.task_arn]
+        if order.granted is not Cost.NONE:
+            tracked.board.granted[order.host_arn] = order.granted
+        verdict = state.judge(tracked, context, order.host_arn, log=False)
+        state.stops.asked[order.task_arn] = None
+        state.judge(tracked, context, order.host_arn, log=False)
+        if verdict is None or all(stop.task_arn != order.task_arn for stop in verdict.stops):
+            return "this stop is not wanted any more"
+        return None
 
     @staticmethod
     def _shown(stop: Stop, look: _Look) -> bool:
@@ -193,7 +224,7 @@ class Stops:
             self._wait(slot, denied=outcome.code in DENIED_CODES)
             self._tell(order, "failed", f"{outcome.code}: {outcome.message}", outcome.request_id)
         else:
-            assumptions = self._state.settings.assumptions
+            assumptions = self._state.assumptions
             until = outcome.signed_at + assumptions.request_life + assumptions.acceptance_lag
             self._state.stops.doubted[order.task_arn] = until
             self._wait(slot)
@@ -202,11 +233,11 @@ class Stops:
         self._looks.pop(slot, None)
         self._state.touch(order.environment_id, [order.host_arn])
 
-    def _tell(self, order: StopOrder, what: str, text: str, request_id: str) -> None:
+    def _tell(self, order: StopOrder, what: What, text: str, request_id: str) -> None:
         self._state.tell(
             order.environment_id,
             order.host_arn,
-            "answered" if what == "answered" else "failed",
+            what,
             f"StopTask {short_id(order.task_arn)}: {text}",
             request=request_id,
         )
@@ -216,6 +247,9 @@ class Stops:
         attempts = self._hold.get(slot, (0.0, 0))[1] + 1
         wait = 60.0 if denied else exponential(attempts, first=1.0, factor=2.0, most=30.0)
         until = self._state.clock.monotonic() + wait
+        if len(self._hold) >= _HOLDS_MOST:
+            now = self._state.clock.monotonic()
+            self._hold = {slot: held for slot, held in self._hold.items() if held[0] > now}
         self._hold[slot] = (until, attempts)
         self._wake_at(until)
 

@@ -1,6 +1,6 @@
 """What this process remembers of one environment. All of it can be lost: it is derived again."""
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from msgspec.structs import replace
 
@@ -36,8 +36,8 @@ class Tracked:
         self.progress = Progress(moves=0, at=now)
         self.excused = True
         self.trouble: Trouble | None = None
-        self.refused: tuple[str, frozenset[str]] | None = None
-        """Code and hosts of the last call that was refused whole, since the last success."""
+        self.refused: tuple[str, tuple[frozenset[str], ...]] | None = None
+        """Code and hosts of calls that were refused whole, since the last success."""
         self.definition_active = True
         self.definition_checked: float | None = None
         self.definition_asked = False
@@ -65,7 +65,7 @@ class Tracked:
         self.board.begin_deployment()
         self.trouble, self.refused = None, None
         for host, notes in list(self.notes.items()):
-            fresh = replace(notes, refusal=None, replacements=0, replace_not_before=0.0)
+            fresh = replace(notes, refusal=None, doubts=0, replacements=0, replace_not_before=0.0)
             self.keep_note(host, fresh)
 
     def look_later(self, host: str, when: float | None) -> None:
@@ -75,6 +75,9 @@ class Tracked:
         elif self._look_at.get(host) != when:
             self._look_at[host] = when
             heappush(self._looks, (when, host))
+            if len(self._looks) > 2 * len(self._look_at) + _FEW:
+                self._looks = [(at, name) for name, at in self._look_at.items()]
+                heapify(self._looks)
 
     def due(self, now: float) -> list[str]:
         """Hosts whose time to be looked at has come; they are removed from the timers."""
@@ -108,3 +111,5 @@ class Tracked:
 
 
 _BLANK = Notes()
+_FEW = 64
+"""So many outdated timers are not worth removing."""

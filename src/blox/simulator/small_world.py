@@ -68,7 +68,6 @@ class Flying(NamedTuple):
 
     life: int
     """Ticks left."""
-    epoch: int
     mark: int
 
 
@@ -87,7 +86,7 @@ class Remembered(NamedTuple):
     mark: int
     phase: Phase
     age: int
-    """Of the moment from which W counts while it is open, and of its outcome afterwards."""
+    """Of the moment from which W counts while it is sent and open, of its outcome afterwards."""
     outcome: int = _OPEN
 
 
@@ -153,7 +152,7 @@ class World:
         self._window = assumptions.doubt_window
         latest = fence.acting_date(0.0, assumptions) + assumptions.signature_age
         self._life = round((latest + assumptions.acceptance_lag) / TICK)
-        self._oldest = round(max(self._window, self._lag + 2 * TICK) / TICK) + 1
+        self._oldest = round(self._window / TICK) + 1
         """Ages beyond this make no difference to any rule."""
         self._young = round(self._lag / TICK) + 1
         self._answers: dict[tuple[int, Phase | None], bool] = {}
@@ -180,17 +179,25 @@ class World:
         yield from self._calls(state)
 
     def _tick(self, state: State) -> State:
-        oldest, young = self._oldest, self._young
+        young = self._young
         return state._replace(
             tasks=tuple(t._replace(age=min(t.age + 1, young)) for t in state.tasks),
-            requests=tuple(r._replace(life=r.life - 1) for r in state.requests if r.life),
-            known=tuple(k._replace(shown=min(k.shown + 1, young)) for k in state.known),
-            book=tuple(a._replace(age=min(a.age + 1, oldest)) for a in state.book),
+            requests=tuple(Flying(r.life - 1, r.mark) for r in state.requests if r.life),
+            known=tuple(
+                k._replace(shown=min(k.shown + 1, young)) if k.live else k for k in state.known
+            ),
+            book=tuple(
+                a if a.phase is Phase.UNSENT else a._replace(age=min(a.age + 1, self._most(a)))
+                for a in state.book
+            ),
             stored=tuple(
-                s if s.outcome == _OPEN else s._replace(age=min(s.age + 1, oldest))
+                s if s.outcome == _OPEN else s._replace(age=min(s.age + 1, young + 1))
                 for s in state.stored
             ),
         )
+
+    def _most(self, attempt: Remembered) -> int:
+        return self._young + 1 if attempt.phase is Phase.SETTLED else self._oldest
 
     def _requests(self, state: State) -> Iterator[Step]:
         """ECS carries out a request; its answer arrives, or is lost."""
@@ -202,8 +209,7 @@ class World:
                 tasks=(*state.tasks, Made(0, live=True, mark=request.mark)), requests=tuple(left)
             )
             yield "a start is carried out, no answer", made
-            waiting = any(a.mark == request.mark and a.phase is Phase.CALLED for a in state.book)
-            if waiting and request.epoch == state.epoch:
+            if any(a.mark == request.mark and a.phase is Phase.CALLED for a in state.book):
                 known = (*state.known, Known(number, live=True, shown=0))
                 answered = _settled(made, request.mark, number)
                 yield "a start is answered", answered._replace(known=known)
@@ -241,7 +247,7 @@ class World:
             if attempt.phase is Phase.UNSENT:
                 base = _age(intents.doubt_base(0.0, 0.0), self._oldest)
                 sent = _with(state, attempt._replace(phase=Phase.CALLED, age=base))
-                request = Flying(self._life, state.epoch, attempt.mark)
+                request = Flying(self._life, attempt.mark)
                 requests = tuple(sorted((*state.requests, request)))
                 yield "it signs and sends", sent._replace(requests=requests)
             elif attempt.phase is Phase.CALLED:

@@ -126,7 +126,7 @@ class Process:
         return "the process is dead" if self.dead else None
 
     def _noticed(self, _: Notice) -> None:
-        self.scheduler.window_changed(self.client.assumptions_in_force.doubt_window)
+        self.scheduler.assumptions_changed(self.client.assumptions_in_force)
 
     async def start(self) -> None:
         """Load the store and go. Raises StoreUnavailable when the store cannot be read."""
