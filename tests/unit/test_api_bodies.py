@@ -12,7 +12,6 @@ from blox.cli.environments import difference
 from blox.ecs.model import Host, TaskDefinition
 from blox.ecs.seen import HostSeen
 from blox.scheduler.api.bodies import EnvironmentPatch, NewEnvironment, PolicyWish, at, moment
-from blox.scheduler.api.failed import with_failure
 from blox.scheduler.api.find import Directory, find_host, on_cluster, read_token
 from blox.scheduler.api.shown import counters, deployment_body, next_step
 from blox.scheduler.api.wishes import (
@@ -35,7 +34,7 @@ from blox.scheduler.model import (
     SlotClass,
     VerdictKind,
 )
-from blox.scheduler.report import EnvironmentReport
+from blox.scheduler.report import failure_of, left_behind
 from blox.scheduler.verdicts import Verdict
 
 CLUSTER = "arn:aws:ecs:us-east-1:111122223333:cluster/demo"
@@ -334,20 +333,6 @@ def deployment(status: DeploymentStatus) -> Deployment:
     )
 
 
-def report(status: DeploymentStatus, **more: object) -> EnvironmentReport:
-    content = {
-        "environment": environment(),
-        "deployment": deployment(status),
-        "tally": Tally(classes={}, available=0),
-        "healthy": True,
-        "problems": (),
-        "failed_hosts": (),
-        "served": True,
-        "without_seconds": 0.0,
-    }
-    return EnvironmentReport(**{**content, **more})  # type: ignore[arg-type]
-
-
 VERDICTS = {
     host: Verdict(kind=VerdictKind.KEEP, slot_class=slot_class, reason="current")
     for host, slot_class in (
@@ -360,19 +345,19 @@ VERDICTS = {
 
 
 def test_a_failed_deployment_makes_unhealthy_until_its_hosts_got_on() -> None:
-    failed = with_failure(report(DeploymentStatus.FAILED, failed_hosts=("d",)), VERDICTS)
-    assert not failed.healthy
-    assert failed.failed_hosts == ("b", "d")
-    assert failed.problems[0].count == 2
-    assert "died young" in failed.problems[0].sentence
-    mended = {"a": VERDICTS["a"], "c": VERDICTS["c"]}
-    assert with_failure(report(DeploymentStatus.FAILED), mended).healthy
+    failed = deployment(DeploymentStatus.FAILED)
+    behind = left_behind(failed, VERDICTS)
+    (problem,) = failure_of(failed, behind)
+    assert behind == ["b", "d"]
+    assert problem.count == 2
+    assert "died young" in problem.sentence
+    mended = left_behind(failed, {"a": VERDICTS["a"], "c": VERDICTS["c"]})
+    assert failure_of(failed, mended) == ()
 
 
 @pytest.mark.parametrize("status", [s for s in DeploymentStatus if s != DeploymentStatus.FAILED])
-def test_other_deployments_change_no_health(status: DeploymentStatus) -> None:
-    before = report(status)
-    assert with_failure(before, VERDICTS) is before
+def test_other_deployments_leave_nobody_behind(status: DeploymentStatus) -> None:
+    assert left_behind(deployment(status), VERDICTS) == []
 
 
 def test_a_deployment_counts_only_while_it_is_in_force() -> None:

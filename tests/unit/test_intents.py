@@ -113,6 +113,8 @@ class TestOneCall:
         assert after.intent.answered_at == 500.0
         assert found.in_slot(SLOT) is None
         assert found.due(now=11.0 + LAG) == []
+        assert found.due(now=11.1 + LAG) == [], "its call has not ended"
+        found.ended("i")
         assert found.due(now=11.1 + LAG) == ["i"]
 
     def test_an_answer_that_leaves_a_host_out_leaves_only_that_one_in_doubt(self) -> None:

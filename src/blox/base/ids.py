@@ -6,6 +6,7 @@ Formats: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-account
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from blox.base.errors import InvalidInput
@@ -46,6 +47,7 @@ class Arn(NamedTuple):
         return Domain(self.account, self.region)
 
 
+@lru_cache(maxsize=1024)
 def parse_arn(text: str) -> Arn | None:
     """The parts of an ECS ARN, or None when `text` is not one."""
     match = _ARN.match(text)

@@ -114,13 +114,13 @@ class Disturbances:
         )
 
     async def _away(self, host: str) -> JsonObject:
-        """What blox says of a host whose agent is gone: away, or as before within the grace."""
+        """What blox says of a host whose agent has been gone for longer than the grace."""
         began = self._world.elapsed()
         with self._progress.during(f"{self._world.name(host)} has no agent"):
             while True:
                 said = await self._about(host)
                 if said.get("class") == "away" or self._world.elapsed() - began > _AGENT_GONE:
-                    insist(said.get("class") in ("away", "current"), f"it is {said.get('class')}")
+                    insist(said.get("class") == "away", f"it is {said.get('class')}")
                     return said
                 await asyncio.sleep(0.1)
 

@@ -34,6 +34,7 @@ Environment:
   BLOX_ECS_ACCEPTANCE_LAG          E: an accepted task exists after (60 s)
   BLOX_ECS_READ_LAG                V: reads show a new task after (300 s)
   BLOX_SIGNATURE_BACKDATE          B: starts and stops are dated back so far
+  BLOX_AWAY_AFTER                  an agent gone for longer makes a host away (60 s)
                                    (S - 60 s)
 
 \b
@@ -115,11 +116,13 @@ def command(
     from blox.app.plan import Plan, cluster_named, store_path
     from blox.http.server import bind as bind_socket
     from blox.http.server import parse_address
-    from blox.settings import Settings, load_assumptions
+    from blox.settings import load_assumptions, load_settings
 
     path = store_path(store)
     watched = tuple(cluster_named(cluster) for cluster in clusters)
-    known = replace(settings or Settings(), assumptions=load_assumptions())
+    known = load_settings()
+    if settings is not None:
+        known = replace(settings, assumptions=load_assumptions())
     listener = bind_socket(parse_address(bind), allow_network=allow_network)
 
     from blox.app.serving import run

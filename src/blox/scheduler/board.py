@@ -13,6 +13,7 @@ from msgspec import Struct
 from blox.scheduler.model import WANTED, SlotClass, VerdictKind
 from blox.scheduler.verdicts import Cost, Verdict
 
+_WANTED = tuple(slot_class for slot_class in SlotClass if slot_class in WANTED)
 _IN_MOTION = (
     SlotClass.MISSING,
     SlotClass.STARTING,
@@ -31,7 +32,7 @@ class Tally(Struct, frozen=True, kw_only=True):
 
     @property
     def wanted(self) -> int:
-        return sum(self.classes.get(c, 0) for c in SlotClass if c in WANTED)
+        return sum([self.classes.get(c, 0) for c in _WANTED])
 
     @property
     def hosts(self) -> int:

@@ -162,13 +162,14 @@ class Reconciler:
             tracked.judged_for, tracked.all_dirty = deployed, True
         self._forget_trouble(tracked)
         judged = await self._judge_touched(tracked, context)
-        now_stored = self._state.repository.environment(environment_id)
-        if now_stored is not environment or self._in_force(environment) != deployed:
-            # Changed while a large cluster was judged: the verdicts are of two minds.
-            tracked.all_dirty = True
-            self._queue.add(environment_id)
-            return
-        context = self._state.context(tracked, environment)
+        if len(judged) >= HOSTS_BETWEEN_YIELDS:
+            now_stored = self._state.repository.environment(environment_id)
+            if now_stored is not environment or self._in_force(environment) != deployed:
+                # Changed while a large cluster was judged: the verdicts are of two minds.
+                tracked.all_dirty = True
+                self._queue.add(environment_id)
+                return
+            context = self._state.context(tracked, environment)
         self._spend(tracked, context)
         await self._move_deployment(tracked, context)
         self._identify(tracked, context, judged)
@@ -333,9 +334,10 @@ class Reconciler:
         except Unavailable:
             self._queue.add_at(tracked.id, self._state.clock.monotonic() + STORE_RETRY)
             return
+        environment = self._state.repository.environment(tracked.id)
         _log.info(
             "deployment",
-            environment=tracked.id,
+            environment=tracked.id if environment is None else environment.name,
             deployment=deployment.id,
             status=deployment.status.value,
             causes=[f"{cause.count} hosts: {cause.sentence}" for cause in deployment.causes],

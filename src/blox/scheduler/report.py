@@ -86,9 +86,9 @@ def environment_report(
     problems: tuple[Problem, ...] = ()
     failed: tuple[str, ...] = ()
     if tracked is not None and deployment is not None:
-        behind = _behind(deployment, tracked.board.verdicts)
+        behind = left_behind(deployment, tracked.board.verdicts)
         problems = (
-            *_failure(deployment, behind),
+            *failure_of(deployment, behind),
             *troubles,
             *_conditions(state, environment, tracked),
             *_slots(state, tracked),
@@ -110,7 +110,7 @@ def environment_report(
     )
 
 
-def _behind(deployment: Deployment, verdicts: Mapping[str, Verdict]) -> list[str]:
+def left_behind(deployment: Deployment, verdicts: Mapping[str, Verdict]) -> list[str]:
     """Hosts that a failed deployment left behind. It never goes back from `failed`, but hosts get
     on: each leaves the list when it becomes current or unwanted."""
     if deployment.status is not DeploymentStatus.FAILED:
@@ -122,7 +122,8 @@ def _behind(deployment: Deployment, verdicts: Mapping[str, Verdict]) -> list[str
     ]
 
 
-def _failure(deployment: Deployment, behind: list[str]) -> tuple[Problem, ...]:
+def failure_of(deployment: Deployment, behind: list[str]) -> tuple[Problem, ...]:
+    """What a failed deployment says of its environment while hosts are left behind."""
     if not behind:
         return ()
     first = deployment.causes[0].sentence if deployment.causes else "no progress"

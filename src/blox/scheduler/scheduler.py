@@ -105,6 +105,8 @@ class Scheduler:
         """The account and region that we act in are known now; others' environments are left."""
         self.state.domain = domain
         for environment in self.state.repository.environments():
+            if not self.state.served(environment):
+                self.state.view.unfollow(environment.cluster_arn)
             self.reconciler.track(environment.id)
 
     def allow_starts(self, assumptions: Assumptions) -> None:

@@ -109,8 +109,9 @@ def gather(
         away_after=settings.away_after,
         lost_after=settings.lost_after,
     )
-    family = target.revision.definition.family
-    occupant = next((task for task in others if occupies(task, environment, family)), None)
+    occupant = ""
+    if not live and matches is not False:  # Nobody asks elsewhere, and many slots are elsewhere.
+        occupant = _occupant(host.arn, environment, target, others=others, book=book, names=names)
     draining = state is HostCondition.DRAINING
     return SlotFacts(
         host=host,
@@ -123,9 +124,7 @@ def gather(
         live=tuple(live),
         unidentified=frozenset(unidentified),
         stopped=tuple(stopped),
-        occupant=_started_by_others(host.arn, environment, family, book)
-        if occupant is None
-        else names(occupant),
+        occupant=occupant,
         drain_holders=_holders(others, view) if draining else 0,
         others_stopping=any(_stopping(task) for task in others),
         attempt=book.in_slot((environment.id, host.arn)),
@@ -136,6 +135,23 @@ def gather(
 
 
 _NOTHING: frozenset[str] = frozenset()
+
+
+def _occupant(
+    host_arn: str,
+    environment: Environment,
+    target: Target,
+    *,
+    others: list[Task],
+    book: IntentBook,
+    names: NamesHolder,
+) -> str:
+    """R26: who does this environment's job here already, in words; "" if nobody."""
+    family = target.revision.definition.family
+    for task in others:
+        if occupies(task, environment, family):
+            return names(task)
+    return _started_by_others(host_arn, environment, family, book)
 
 
 def _started_by_others(

@@ -96,6 +96,9 @@ class State:
 
     def deployment_in_force(self, environment: Environment) -> Deployment | None:
         """The newest deployment that was not stopped."""
+        newest = self.repository.newest_deployment(environment.id)
+        if newest is None or newest.status is not DeploymentStatus.STOPPED:
+            return newest
         for deployment in self.repository.deployments(environment.id):
             if deployment.status is not DeploymentStatus.STOPPED:
                 return deployment
