@@ -53,7 +53,7 @@ class Stage:
         self.cloud = cloud
         self.server = server
         self.hosts = hosts
-        self._folder = folder
+        self.folder = folder
         self._process: SchedulerProcess | None = None
         self._client: Client | None = None
 
@@ -81,15 +81,18 @@ class Stage:
     ) -> AsyncIterator[int]:
         """A daemon-scheduler while the block runs; its process id. `store`: a file's name, which
         stays for the next."""
-        port = _free_port()
-        arguments = ["--bind", f"127.0.0.1:{port}", "--store", f"sqlite:{self._folder / store}"]
+        port = free_port()
+        arguments = ["--bind", f"127.0.0.1:{port}", "--store", f"sqlite:{self.folder / store}"]
         arguments += ["--queue", QUEUE, *options]
         for name in clusters:
             arguments += ["--cluster", name]
         environ = environment(
-            self.server.url, region=REGION, key="blox", more={"DS_LOG_LEVEL": "warn", **(more or {})}
+            self.server.url,
+            region=REGION,
+            key="blox",
+            more={"DS_LOG_LEVEL": "warn", **(more or {})},
         )
-        log = self._folder / "scheduler.log"
+        log = self.folder / "scheduler.log"
         process = self._process = SchedulerProcess(arguments, environ=environ, log=log)
         self._client = Client(f"http://127.0.0.1:{port}")
         await process.start()
@@ -202,7 +205,8 @@ def opened(
         return runner.run(serve())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -61,4 +61,3 @@ def quickest(calls: int, pacing: PacingSettings | None = None) -> float:
     bucket: calls / (share x published refill a second)."""
     share = (pacing or PacingSettings()).repair_share
     return calls / (share * QUOTAS[MODIFY][1])
-
