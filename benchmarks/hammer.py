@@ -9,7 +9,7 @@ answers, the seconds they took, and the bytes of one body. Any status but 200 is
 import asyncio
 import sys
 import time
-from typing import Final
+from typing import Final, cast
 
 import uvloop
 
@@ -30,9 +30,8 @@ class _Connection(asyncio.Protocol):
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-        transport.write(self._request)
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._held += data

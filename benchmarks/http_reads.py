@@ -19,6 +19,7 @@ from benchmarks.stage import CLUSTER, Stage, free_port, opened
 HOSTS: Final = 1000
 SECONDS: Final = 5.0
 CONNECTIONS: Final = 8
+_PATIENCE: Final = 20.0
 ENOUGH: Final = 8000.0
 """Answers for each second of one core."""
 
@@ -81,7 +82,7 @@ async def _hammered(port: int, path: str, seconds: float) -> tuple[int, float, i
         *(str(port), path, str(CONNECTIONS), str(seconds)),
         stdout=asyncio.subprocess.PIPE,
     )
-    told, _ = await client.communicate()
+    told, _ = await asyncio.wait_for(client.communicate(), seconds + _PATIENCE)
     if client.returncode:
         raise RuntimeError(f"the client could not read {path}")
     answers, took, body = told.split()

@@ -15,7 +15,7 @@ from blox.simulator.cloud import Cloud
 from blox.simulator.faults import Faults
 from blox.simulator.feed import Feed
 from blox.simulator.live import LiveCloud
-from blox.simulator.model import CallLogged, TaskRecord
+from blox.simulator.model import CallLogged, Json, TaskRecord
 from blox.simulator.world import Process
 from blox.store.memory import MemoryData
 
@@ -155,6 +155,20 @@ class Stage:
         """The daemon there, which ran well, dies."""
         for task in self.daemons(host):
             self.cloud.kill_task(task.arn, now=self.now)
+        self.live.settle()
+
+    def double(self, host: str, **changed: Json | str) -> None:
+        """Somebody starts another daemon beside ours that carries all our marks, but for what is
+        changed."""
+        (first,) = self.daemons(host)
+        marks: Json = {
+            "cluster": self.cluster,
+            "taskDefinition": first.definition,
+            "containerInstances": [host],
+            "startedBy": first.started_by,
+            "overrides": first.overrides,
+        }
+        self.cloud.call("StartTask", {**marks, **changed}, now=self.now)
         self.live.settle()
 
 

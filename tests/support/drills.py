@@ -387,6 +387,19 @@ class Drill:
             await asyncio.sleep(every)
         return self.time - begun
 
+    async def until_tried(
+        self, operation: str, *, within: float = 20.0, every: float = 0.25
+    ) -> None:
+        """Wait until this process wants to send one more call of this operation."""
+        before = self.wire.tried.count(operation)
+        await self.until(
+            lambda: self.wire.tried.count(operation) > before, within=within, every=every
+        )
+
+    async def until_called(self, operation: str, *, since: float, within: float) -> None:
+        """Wait until ECS has seen a call of this operation since then (monotonic)."""
+        await self.until(lambda: self.calls(operation, since=since), within=within)
+
     async def close(self) -> None:
         if not self.process.dead:
             await self.process.kill()
@@ -404,7 +417,7 @@ class EarlyLoop(VirtualLoop):
         self,
         delay: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         early = 0.001 if delay > 0.0015 else 0.0

@@ -227,11 +227,10 @@ class Pacer:
         lane.shared.level = min(lane.shared.level, 0.0)
         lane.rollouts.level = min(lane.rollouts.level, 0.0)
         throttle = lane.throttle
-        factor = throttle.at(now)
         if throttle.halved is None or now - throttle.halved >= SAME_THROTTLE:
-            factor = max(SLOWEST, factor / 2)
+            throttle.factor = max(SLOWEST, throttle.at(now) / 2)
             throttle.halved = now
-        throttle.factor = factor
+        # Otherwise nothing has come back since: recovery takes seconds without a throttle.
         throttle.since = throttle.last = now
         self._serve(category)
         if self._watcher is not None:

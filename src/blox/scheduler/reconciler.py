@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from blox.base.errors import BloxError, Conflict, Unavailable
+from blox.base.errors import BloxError, Conflict
 from blox.base.keyqueue import KeyQueue
 from blox.base.tasks import TaskSet
 from blox.ecs.model import ACTIVE
@@ -213,7 +213,8 @@ class Reconciler:
     def _spend(self, tracked: Tracked, context: Context) -> None:
         """Let the budget grant what it can, at most once in a quarter of a second."""
         board = tracked.board
-        if not tracked.definition_active and board.classes[SlotClass.OUTDATED]:
+        held_up = board.classes[SlotClass.OUTDATED] or board.classes[SlotClass.FAILING]
+        if held_up and not tracked.definition_active:
             self._definition_known(tracked, context)
         if not any(board.candidates[cost] for cost in Cost if cost is not Cost.NONE):
             return
@@ -331,7 +332,8 @@ class Reconciler:
             # A newer deployment came in between; the next pass sees it.
             self._queue.add(tracked.id)
             return
-        except Unavailable:
+        except BloxError as error:
+            _log.warning("could not save a deployment", problem=error.message)
             self._queue.add_at(tracked.id, self._state.clock.monotonic() + STORE_RETRY)
             return
         environment = self._state.repository.environment(tracked.id)
@@ -355,6 +357,8 @@ class Reconciler:
             or (breaker is not None and breaker.open)
             or cluster is None
             or cluster.read_error is not None
+            # Nothing is replaced until stops of the process before can land no more (`_spend`).
+            or self._state.clock.monotonic() < self._state.surplus_from
             or self._excused()
         )
 

@@ -7,7 +7,7 @@ import structlog
 from msgspec import Struct
 
 from blox.base.ambient import Clock, Entropy
-from blox.base.errors import Unavailable
+from blox.base.errors import BloxError
 from blox.base.ids import Domain
 from blox.ecs.port import EcsActs, EcsReads
 from blox.scheduler.doubts import Doubts
@@ -158,7 +158,7 @@ class Scheduler:
     async def _mark_clean(self) -> None:
         try:
             await self.state.repository.mark_clean()
-        except Unavailable as error:
+        except BloxError as error:
             _log.warning(
                 "could not record the clean end; the next start waits as after a crash",
                 problem=error.message,

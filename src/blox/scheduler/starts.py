@@ -225,7 +225,7 @@ class Starts:
         self._forget_doubts(tracked, settled)
         if tracked is not None and any(s.kind == "task" for s in settled.values()):
             if tracked.trouble is not None:
-                tracked.all_dirty = True  # The others waited for this probe.
+                self._condition_over(tracked, tracked.trouble.code)
             tracked.trouble, tracked.refused = None, None
         self._changed_call(batch, call_answered)
         attempt = self._state.book.get(batch.intent.id)
@@ -336,6 +336,16 @@ class Starts:
             request_id=outcome.request_id,
         )
         tracked.definition_checked = None
+        tracked.all_dirty = True
+
+    def _condition_over(self, tracked: Tracked, code: str) -> None:
+        """A probe was accepted. The others waited for it, and earlier probes were refused for the
+        environment: they need not wait any longer. That they were refused stays known."""
+        now = self._state.clock.monotonic()
+        for host, notes in list(tracked.notes.items()):
+            if notes.refusal is not None and notes.refusal.code == code:
+                refusal = replace(notes.refusal, retry_at=now, attempts=1)
+                tracked.keep_note(host, replace(notes, refusal=refusal))
         tracked.all_dirty = True
 
     def _host_refused(

@@ -1,0 +1,342 @@
+"""Bugs to plant: for each rule, the function that keeps it, a broken one, and who must notice.
+
+A rule that could be broken without anybody noticing would be a rule that nothing proves. What must
+notice is one of
+
+    the small world   an exhaustive search that must find two live tasks
+    a story           a test that passes as things are and must fail with the bug
+    seeds             played worlds in which the oracle must find a broken promise
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from blox.ecs.errors import Meaning
+from blox.ecs.port import NotDone
+from blox.scheduler.daemons import Ownership
+from blox.simulator.scenario import Scenario
+from blox.simulator.small_world import Limits, explore
+
+
+@dataclass(frozen=True, slots=True)
+class SmallWorld:
+    """The exhaustive search finds two live tasks."""
+
+    limits: Limits = field(default_factory=Limits)
+
+    def notices(self) -> str:
+        """How it was noticed; "" if it was not."""
+        path = explore(self.limits).path
+        return "" if path is None else " > ".join(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A test without parameters fails: `module:function` or `module:Class.method` under tests/."""
+
+    name: str
+
+    def notices(self) -> str:
+        """How it was noticed; "" if it was not."""
+        module, _, path = self.name.partition(":")
+        found: Any = importlib.import_module(module)
+        *classes, function = path.split(".")
+        for name in classes:
+            found = getattr(found, name)()
+        try:
+            getattr(found, function)()
+        except (AssertionError, ExceptionGroup, pytest.fail.Exception) as failure:
+            return str(failure) or "an assertion failed"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """One of these seeds is not good."""
+
+    first: int
+    last: int
+
+    def notices(self) -> str:
+        """How it was noticed; "" if it was not."""
+        for seed in range(self.first, self.last + 1):
+            outcome = Scenario(seed).play()
+            if outcome.violations:
+                return f"seed {seed}: {outcome.violations[0]}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planted:
+    """One bug."""
+
+    rule: str
+    what: str
+    where: str
+    """`module:attribute`: the name under which the function is called."""
+    broken: Callable[..., Any]
+    noticed_by: SmallWorld | Story | Seeds
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While this lasts, the broken function is called."""
+        module, _, path = self.where.partition(":")
+        owner: Any = importlib.import_module(module)
+        *classes, name = path.split(".")
+        for part in classes:
+            owner = getattr(owner, part)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, self.broken)
+            yield
+
+
+DIRECTED: Final = "simulation.test_directed"
+SMALL: Final = SmallWorld()
+
+
+async def _forgotten(_executor: Any, _batch: Any) -> bool:
+    return True
+
+
+def _unguarded(book: Any, intent: Any, *, now: float) -> None:
+    book.restore(intent, acquired_at=now)
+
+
+def _not_done(answer: Any) -> NotDone:
+    return NotDone(
+        meaning=Meaning.DID_NOT_HAPPEN, code="ThrottlingException", message="?", throttled=True
+    )
+
+
+def _ours_by_id_alone(task: Any, environment: Any) -> Ownership:
+    return Ownership.OURS if task.started_by in environment.deployed else Ownership.FOREIGN
+
+
+PLANTED: Final = (
+    Planted(
+        rule="R1",
+        what="an outcome is forgotten as soon as it is known",
+        where="blox.scheduler.intents:retention_over",
+        broken=lambda settled_at, read_lag, now: True,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R1",
+        what="a successor does not believe what answered intents tell",
+        where="blox.scheduler.intents:worth_presuming",
+        broken=lambda intent, ecs_now, read_lag: False,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R2",
+        what="any look without the task ends a doubt",
+        where="blox.scheduler.intents:absence_decides",
+        broken=lambda base, window, look_begun: True,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R2",
+        what="a look at W ends a doubt, not only one after it",
+        where="blox.scheduler.intents:absence_decides",
+        broken=lambda base, window, look_begun: look_begun >= base + window,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R2",
+        what="W leaves out that reads lag",
+        where="blox.scheduler.intents:absence_decides",
+        broken=lambda base, window, look_begun: look_begun > base + window - 120.0,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R2",
+        what="an answer of 500 means that nothing was done",
+        where="blox.ecs.outcomes:act_refusal",
+        broken=_not_done,
+        noticed_by=Story(f"{DIRECTED}:test_an_error_after_the_first_byte_is_no_refusal"),
+    ),
+    Planted(
+        rule="R3",
+        what="calls are not dated back, so they live longer than W allows for",
+        where="blox.ecs.fence:acting_date",
+        broken=lambda now, limits: now,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R3",
+        what="the same, in whole worlds",
+        where="blox.ecs.fence:acting_date",
+        broken=lambda now, limits: now,
+        noticed_by=Seeds(0, 9),
+    ),
+    Planted(
+        rule="R4",
+        what="a successor counts W from long ago",
+        where="blox.scheduler.intents:doubt_base",
+        broken=lambda signed_at, acquired_at: -1e6 if signed_at is None else signed_at,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R5",
+        what="any task on the host counts as the outcome of the open attempt",
+        where="blox.scheduler.intents:resolves",
+        broken=lambda task, intent: task.host_arn,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R6",
+        what="a task that one read does not show is gone",
+        where="blox.clusterstate.absence:absence_counts",
+        broken=lambda *, begun, newest_evidence, read_lag: True,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R7",
+        what="an event of any age makes a task known",
+        where="blox.clusterstate.cluster:event_admitted",
+        broken=lambda *, event_time, horizon, read_lag: True,
+        noticed_by=Story("unit.test_view:test_old_events_raise_no_ghosts"),
+    ),
+    Planted(
+        rule="R8",
+        what="the one that stays need not have been shown by the look",
+        where="blox.scheduler.stops:survives",
+        broken=lambda shown, survivor: True,
+        noticed_by=Story(f"{DIRECTED}:test_a_daemon_is_not_relied_on_that_the_look_did_not_show"),
+    ),
+    Planted(
+        rule="R8",
+        what="the youngest stays",
+        where="blox.scheduler.planner:survivor",
+        broken=lambda tasks, *, doubted, target: max(tasks, key=lambda task: task.created_at),
+        noticed_by=Story(
+            f"{DIRECTED}:test_a_second_daemon_of_ours_is_removed_and_the_older_one_stays"
+        ),
+    ),
+    Planted(
+        rule="R8",
+        what="which one stays depends on the order in which they are seen",
+        where="property.test_planner:survivor",
+        broken=lambda tasks, *, doubted, target: tasks[0],
+        noticed_by=Story(
+            "property.test_planner:"
+            "test_the_survivor_does_not_depend_on_the_order_or_on_who_else_is_considered"
+        ),
+    ),
+    Planted(
+        rule="R10",
+        what="our deployment's id alone makes a task ours",
+        where="blox.scheduler.slots:ownership",
+        broken=_ours_by_id_alone,
+        noticed_by=Story(
+            f"{DIRECTED}:test_what_somebody_else_started_is_left_alone_even_in_our_name"
+        ),
+    ),
+    Planted(
+        rule="R13",
+        what="a start does not wait for its intent to be stored",
+        where="blox.scheduler.executor:Executor._make_durable",
+        broken=_forgotten,
+        noticed_by=Story(f"{DIRECTED}:test_without_a_store_nothing_is_started"),
+    ),
+    Planted(
+        rule="R14",
+        what="calls stay large while no answers come",
+        where="blox.scheduler.starts:batch_allowed",
+        broken=lambda breaker, *, now: 10,
+        noticed_by=Story(f"{DIRECTED}:test_a_storm_of_lost_answers_leaves_most_hosts_out_of_it"),
+    ),
+    Planted(
+        rule="R15",
+        what="whatever is told last is believed",
+        where="blox.clusterstate.merge:_beats",
+        broken=lambda name, theirs, stamp, ours, at: True,
+        noticed_by=Story(
+            "property.test_merge_orders:test_any_order_and_repetition_of_accounts_ends_in_one_record"
+        ),
+    ),
+    Planted(
+        rule="R16",
+        what="two records of one machine are two hosts",
+        where="blox.clusterstate.records:superseded",
+        broken=lambda hosts: {},
+        noticed_by=Story(f"{DIRECTED}:test_a_machine_that_registers_again_has_one_daemon"),
+    ),
+    Planted(
+        rule="R17",
+        what="the daemon leaves a draining host at once",
+        where="blox.scheduler.planner:drain_allows",
+        broken=lambda holders, since, deadline, now: (True, None),
+        noticed_by=Story(f"{DIRECTED}:test_the_daemon_leaves_a_draining_host_last"),
+    ),
+    Planted(
+        rule="R17",
+        what="the same, in whole worlds",
+        where="blox.scheduler.planner:drain_allows",
+        broken=lambda holders, since, deadline, now: (True, None),
+        noticed_by=Seeds(0, 29),
+    ),
+    Planted(
+        rule="R19",
+        what="the budget counts nobody as unavailable",
+        where="blox.scheduler.board:recount",
+        broken=lambda verdicts, recount=importlib.import_module("blox.scheduler.board").recount: (
+            replace(tally := recount(verdicts), available=tally.wanted)
+        ),
+        noticed_by=Story("unit.test_budget:test_a_bad_revision_stalls_at_the_budget"),
+    ),
+    Planted(
+        rule="R19",
+        what="there is no budget, in whole worlds",
+        where="blox.scheduler.board:allowance",
+        broken=lambda max_unavailable, wanted: max(1, wanted),
+        noticed_by=Seeds(0, 29),
+    ),
+    Planted(
+        rule="R20",
+        what="an open start does not stand against another",
+        where="blox.scheduler.planner:_in_flight",
+        broken=lambda facts, context: None,
+        noticed_by=SMALL,
+    ),
+    Planted(
+        rule="R20",
+        what="the book takes a second start for a slot",
+        where="blox.scheduler.intents:IntentBook.enter",
+        broken=_unguarded,
+        noticed_by=Story(
+            "unit.test_intents:TestOneCall.test_a_second_start_in_an_open_slot_is_refused"
+        ),
+    ),
+    Planted(
+        rule="R22",
+        what="a host without room is asked again and again",
+        where="blox.scheduler.planner:_refused",
+        broken=lambda facts, context: None,
+        noticed_by=Story(
+            "unit.test_planner:"
+            "TestNoneHere.test_a_host_without_room_is_not_asked_again_however_long_it_lasts"
+        ),
+    ),
+    Planted(
+        rule="R26",
+        what="a host on which somebody else runs the daemon counts as empty",
+        where="blox.scheduler.slots:occupies",
+        broken=lambda task, environment, family: False,
+        noticed_by=Story(f"{DIRECTED}:test_where_somebody_else_runs_the_daemon_nothing_is_started"),
+    ),
+    Planted(
+        rule="R26",
+        what="the same, in whole worlds",
+        where="blox.scheduler.slots:occupies",
+        broken=lambda task, environment, family: False,
+        noticed_by=Seeds(0, 29),
+    ),
+)
+"""Every rule has at least one row."""
