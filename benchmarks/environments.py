@@ -1,8 +1,8 @@
 """Many environments on one cluster: how much of one core a steady stream of events takes.
 
 Each event touches one host, and with it one slot of every environment. Tasks of a service come and
-go all over the cluster; every host matches a tenth of the environments, so that ten daemons run on
-it.
+go all over the cluster; every host matches a twentieth of the environments, so that five daemons run
+on it.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ HOSTS: Final = 1000
 ENVIRONMENTS: Final = 100
 RATE: Final = 20.0
 """Events a second."""
-SECONDS: Final = 30.0
+SECONDS: Final = 20.0
 SHARE: Final = 60.0
 """Percent of one core, at most."""
-_POOLS: Final = 10
+_POOLS: Final = 20
 
 
 def run(

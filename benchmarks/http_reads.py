@@ -16,7 +16,7 @@ from benchmarks.figures import Figure, say
 from benchmarks.processes import cpu_seconds
 from benchmarks.stage import CLUSTER, Stage, free_port, opened
 
-HOSTS: Final = 1000
+HOSTS: Final = 200
 SECONDS: Final = 5.0
 CONNECTIONS: Final = 8
 _PATIENCE: Final = 20.0

@@ -65,6 +65,11 @@ class Stage:
         self.server.pump()
         return result
 
+    def add_hosts(self, count: int) -> None:
+        """So many machines register."""
+        self.act(lambda cloud, now: _add_hosts(cloud, count, now, pools=1))
+        self.hosts += count
+
     @property
     def queue_url(self) -> str:
         return f"{self.server.url}/{ACCOUNT}/{QUEUE}"
@@ -163,6 +168,18 @@ class Stage:
 
         await self._until(look, what=what)
 
+    async def all_current(self, name: str, *, what: str) -> None:
+        """Wait until it runs everywhere, as it should. Later hosts are part of no deployment."""
+        progress = Progress(what)
+
+        async def look() -> bool:
+            counts: Mapping[str, int] = (await self.shown(name))["counts"]
+            live = [host for host in self.cloud.hosts.values() if not host.inactive]
+            progress.at(counts["current"] + counts["settling"], len(live))
+            return counts["current"] == len(live)
+
+        await self._until(look, what=what)
+
     async def _until(self, look: Callable[[], Awaitable[bool]], *, what: str) -> None:
         deadline = time.monotonic() + _PATIENCE
         while not await look():
@@ -190,9 +207,7 @@ def opened(
         cloud.add_cluster(CLUSTER, now=now)
         cloud.add_definition(FAMILY, now=now, cpu=16, memory=32, stop_timeout=1)
         cloud.add_definition("web", now=now, cpu=16, memory=32, stop_timeout=1)
-        for number in range(hosts):
-            attributes = {**ATTRIBUTES, "pool": f"p{number % pools}"}
-            cloud.add_host(CLUSTER, now=now, attributes=attributes)
+        _add_hosts(cloud, hosts, now, pools=pools)
         cloud.take_events()
         # Not below /tmp, which may be memory: the store is part of what is measured.
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=os.getcwd()) as folder:
@@ -203,6 +218,12 @@ def opened(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
+
+
+def _add_hosts(cloud: Cloud, count: int, now: float, *, pools: int) -> None:
+    for number in range(count):
+        attributes = {**ATTRIBUTES, "pool": f"p{number % pools}"}
+        cloud.add_host(CLUSTER, now=now, attributes=attributes)
 
 
 def free_port() -> int:

@@ -57,19 +57,23 @@ async def test_no_start_leaves_whose_intent_says_less_than_the_window_in_force(
     assert drill.running() == 40
 
 
+@pytest.mark.parametrize(("takes", "events"), [(40.0, True), (10.0, False)])
 @drilled(1)
-async def test_no_stop_leaves_long_after_its_look(drill: Drill) -> None:
-    """Of two daemons one is surplus. While its stop waits for a connection, the other dies."""
-    await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(20.0)
+async def test_no_stop_leaves_long_after_its_look(drill: Drill, takes: float, events: bool) -> None:
+    """Of two daemons one is surplus. While its stop waits for a connection, the other dies, whether
+    or not we are told."""
+    await drill.settled()
     (host,) = drill.hosts
     (survivor,) = drill.on(host)
-    drill.wire.next("StopTask", connecting_takes(40.0))
+    drill.wire.next("StopTask", connecting_takes(takes))
     drill.copy_of_start(drill.calls("StartTask")[0])
     await drill.until_tried("StopTask")
-    await asyncio.sleep(20.0)
+    assert drill.feed is not None
+    drill.feed.silent = not events
+    await asyncio.sleep(takes / 2)
     drill.happen(drill.cloud.kill_task, survivor.arn)
+    await asyncio.sleep(takes)
+    drill.feed.silent = False
     await asyncio.sleep(200.0)
     assert drill.calls("StopTask") == []
     assert len(drill.on(host)) == 1
@@ -77,9 +81,7 @@ async def test_no_stop_leaves_long_after_its_look(drill: Drill) -> None:
 
 @drilled(1)
 async def test_no_stop_leaves_after_the_environment_was_deleted(drill: Drill) -> None:
-    environment = await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(20.0)
+    environment = await drill.settled()
     drill.wire.next("StopTask", connecting_takes(3.0))
     await drill.roll_out(environment)
     await drill.until_tried("StopTask")
@@ -93,9 +95,7 @@ async def test_no_stop_leaves_after_the_environment_was_deleted(drill: Drill) ->
 async def test_no_stop_leaves_that_is_not_wanted_any_more(drill: Drill) -> None:
     """The host's agent goes away while its daemon's stop waits for a connection: nothing could be
     started in its place."""
-    environment = await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(20.0)
+    environment = await drill.settled()
     drill.wire.next("StopTask", connecting_takes(3.0))
     await drill.roll_out(environment)
     await drill.until_tried("StopTask")
@@ -110,9 +110,7 @@ async def test_no_stop_leaves_that_is_not_wanted_any_more(drill: Drill) -> None:
 @drilled(1)
 async def test_no_stop_leaves_after_the_rollout_was_taken_back(drill: Drill) -> None:
     """Another deployment, of what runs already, comes into force while a stop is under way."""
-    environment = await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(20.0)
+    environment = await drill.settled()
     drill.wire.next("StopTask", connecting_takes(3.0))
     await drill.roll_out(environment)
     await drill.until_tried("StopTask")
@@ -125,9 +123,7 @@ async def test_no_stop_leaves_after_the_rollout_was_taken_back(drill: Drill) -> 
 
 @drilled(1)
 async def test_a_stop_that_still_holds_leaves_after_a_slow_connection(drill: Drill) -> None:
-    environment = await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(20.0)
+    environment = await drill.settled()
     drill.wire.next("StopTask", connecting_takes(3.0))
     await drill.roll_out(environment)
     await drill.until(lambda: drill.running(":2") == 1, within=60.0)
@@ -161,9 +157,7 @@ async def test_no_start_leaves_for_a_deployment_that_was_superseded(drill: Drill
 @drilled(1, loop=EarlyLoop)
 async def test_a_start_that_could_not_connect_is_made_anew_at_once(drill: Drill) -> None:
     """Woken a hair before it may, a pump finds nothing to do: it must be woken again."""
-    await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(30.0)
+    await drill.settled()
     for _ in range(5):
         drill.wire.next("StartTask", never_connects())
         before = drill.time
@@ -174,9 +168,7 @@ async def test_a_start_that_could_not_connect_is_made_anew_at_once(drill: Drill)
 
 @drilled(1, loop=EarlyLoop)
 async def test_a_stop_that_could_not_connect_is_made_anew_at_once(drill: Drill) -> None:
-    environment = await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(30.0)
+    environment = await drill.settled()
     for _ in range(3):
         drill.wire.next("StopTask", never_connects())
         before = drill.time
@@ -231,9 +223,7 @@ async def test_a_deployment_does_not_fail_for_waiting_so(drill: Drill) -> None:
 async def test_a_lost_stop_may_land_as_long_as_the_assumptions_in_force_say(drill: Drill) -> None:
     """Until then its daemon counts as going: the deployment is not complete."""
     policy = Policy(max_unavailable="1", min_healthy_seconds=0, progress_deadline=3600.0)
-    environment = await drill.deploy_new(policy=policy)
-    await drill.until(lambda: drill.running() == 1, within=30.0)
-    await asyncio.sleep(20.0)
+    environment = await drill.settled(policy=policy)
     drill.wire.next("StopTask", never_arrives())
     await drill.roll_out(environment)
     await drill.until_tried("StopTask")
@@ -325,9 +315,7 @@ async def test_a_new_environment_of_a_deleted_ones_name_starts_when_its_doubt_ha
 
 @drilled(3)
 async def test_a_new_deployment_does_not_fail_for_old_doubts(drill: Drill) -> None:
-    environment = await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 3, within=30.0)
-    await asyncio.sleep(20.0)
+    environment = await drill.settled()
     drill.wire.always["StartTask"] = never_arrives()
     first = await drill.roll_out(environment)
     await drill.until(
@@ -349,9 +337,7 @@ async def test_each_doubt_on_a_cluster_is_looked_after_soon(
     drill: Drill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At 2, 5 and 15 s, although an earlier doubt's looks are a minute apart by now."""
-    await drill.deploy_new()
-    await drill.until(lambda: drill.running() == 4, within=30.0)
-    await asyncio.sleep(30.0)
+    await drill.settled()
     looks: list[float] = []
     look = View.look
 

@@ -289,6 +289,15 @@ class Drill:
         await self.process.service.deploy(environment.id)
         return environment
 
+    async def settled(
+        self, name: str = "logs", *, policy: Policy = QUICK, **wish: Any
+    ) -> Environment:
+        """The same, a while after it has got everywhere."""
+        environment = await self.deploy_new(name, policy=policy, **wish)
+        await self.until(lambda: self.running() == len(self.hosts), within=60.0)
+        await asyncio.sleep(60.0)
+        return environment
+
     async def change(self, environment: Environment, **wish: Any) -> None:
         """Make the next revision: by default the newest revision of `agent`."""
         wanted = Wish(**{"task_definition": "agent", **wish})

@@ -1,3 +1,5 @@
+"""Bounded journals: the newest entries of each key stay."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""The key queue: one worker a key, and no reason to look is lost."""
+
 import asyncio
 from collections.abc import Callable
 

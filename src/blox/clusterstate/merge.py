@@ -328,7 +328,8 @@ def merge_host(known: HostEntry | None, document: HostDocument, evidence: Eviden
     """
     if known is None:
         cluster = sys.intern(evidence.cluster_arn)
-        known = HostEntry(host=Host(arn=document.container_instance_arn, cluster_arn=cluster))
+        arn = sys.intern(document.container_instance_arn)  # The tasks on it name it too.
+        known = HostEntry(host=Host(arn=arn, cluster_arn=cluster))
         newest = _NEVER
     else:
         newest = _newest(known.host.version, known.begun)

@@ -12,9 +12,10 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
+from msgspec.structs import replace
 
 from blox.base.ambient import Clock
 from blox.base.backoff import exponential
@@ -158,7 +159,8 @@ class Sweeper:
         running = await self._list_tasks(RUNNING)
         stopped = await self._list_tasks(STOPPED)
         wanted = self._cluster.to_describe(running, stopped, everything=everything)
-        await self._describe_tasks(wanted, listed=frozenset((*running, *stopped)))
+        listed = frozenset((*running, *stopped))
+        await self._together(lambda batch: self._show_tasks(batch, listed), _batches(wanted))
         return begun
 
     async def _list_tasks(self, desired_status: str) -> list[str]:
@@ -168,23 +170,28 @@ class Sweeper:
             )
         )
 
-    async def _describe_tasks(
-        self, tasks: Sequence[str], *, listed: Collection[str] = frozenset()
+    async def _show_tasks(self, batch: Sequence[str], listed: Collection[str]) -> None:
+        """Describe and apply a batch, and keep nothing: a sweep reads a hundred thousand tasks."""
+        await self._describe_batch(batch, listed)
+
+    async def _describe_batch(
+        self, batch: Sequence[str], listed: Collection[str]
     ) -> Read[TaskDocument]:
         cluster = self._cluster
+        answer = await self._ask(lambda: self._reads.describe_tasks(cluster.arn, batch))
+        now = self._clock.monotonic()
+        evidence = Evidence(cluster_arn=cluster.arn, received=now, begun=answer.begun)
+        cluster.read_tasks(answer.items, evidence)
+        shown = {document.task_arn for document in answer.items}
+        missing = _missing("DescribeTasks", batch, shown, answer.failures)
+        cluster.tasks_missing(missing, begun=answer.begun, now=now, listed=listed)
+        self._changed()
+        return answer
 
-        async def describe(batch: Sequence[str]) -> Read[TaskDocument]:
-            answer = await self._ask(lambda: self._reads.describe_tasks(cluster.arn, batch))
-            now = self._clock.monotonic()
-            evidence = Evidence(cluster_arn=cluster.arn, received=now, begun=answer.begun)
-            cluster.read_tasks(answer.items, evidence)
-            shown = {document.task_arn for document in answer.items}
-            missing = _missing("DescribeTasks", batch, shown, answer.failures)
-            cluster.tasks_missing(missing, begun=answer.begun, now=now, listed=listed)
-            self._changed()
-            return answer
-
-        answers = await self._together(describe, _batches(tasks))
+    async def _describe_tasks(self, tasks: Sequence[str]) -> Read[TaskDocument]:
+        answers = await self._together(
+            lambda batch: self._describe_batch(batch, frozenset()), _batches(tasks)
+        )
         return Read(
             begun=min((answer.begun for answer in answers), default=self._clock.monotonic()),
             items=tuple(task for answer in answers for task in answer.items),
@@ -198,6 +205,7 @@ class Sweeper:
         apply_new: bool = False,
     ) -> list[tuple[tuple[HostDocument, ...], Evidence]]:
         cluster = self._cluster
+        shared: dict[object, Any] = {}
 
         async def describe(
             batch: Sequence[str],
@@ -205,17 +213,19 @@ class Sweeper:
             answer = await self._ask(lambda: self._reads.describe_hosts(cluster.arn, batch))
             now = self._clock.monotonic()
             evidence = Evidence(cluster_arn=cluster.arn, received=now, begun=answer.begun)
-            new = tuple(
-                document
-                for document in answer.items
-                if not apply_new and cluster.records.host(document.container_instance_arn) is None
-            )
-            cluster.read_hosts((d for d in answer.items if d not in new), evidence)
+            known: list[HostDocument] = []
+            new: list[HostDocument] = []
+            for document in answer.items:
+                held_back = not apply_new and (
+                    cluster.records.host(document.container_instance_arn) is None
+                )
+                (new if held_back else known).append(document)
+            cluster.read_hosts(known, evidence)
             shown = {document.container_instance_arn for document in answer.items}
             missing = _missing("DescribeContainerInstances", batch, shown, answer.failures)
             cluster.hosts_missing(missing, begun=answer.begun, now=now, listed=listed)
             self._changed()
-            return new, evidence
+            return tuple(_slim(document, shared) for document in new), evidence
 
         answers = await self._together(describe, _batches(hosts))
         return [(new, evidence) for new, evidence in answers if new]
@@ -289,6 +299,21 @@ def _passing(error: EcsError) -> bool:
     if isinstance(error, EcsRefused):
         return error.throttled or error.status == 408 or error.status >= 500
     return True
+
+
+def _slim(document: HostDocument, shared: dict[object, Any]) -> HostDocument:
+    """The same document with parts that are one object in all of them: attributes and resources are
+    most of its 9 kB, and hosts differ little in them. `shared`: the parts seen so far."""
+
+    def one(parts: Any) -> Any:
+        return shared.setdefault(parts, parts) if isinstance(parts, tuple) else parts
+
+    return replace(
+        document,
+        attributes=one(document.attributes),
+        registered_resources=one(document.registered_resources),
+        remaining_resources=one(document.remaining_resources),
+    )
 
 
 def _batches(arns: Sequence[str]) -> Iterator[Sequence[str]]:

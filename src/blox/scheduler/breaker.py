@@ -15,6 +15,8 @@ OPENS_AT = 2
 
 
 class Breaker(Struct, frozen=True, kw_only=True):
+    """Of one cluster: what its last calls came to."""
+
     doubts: int = 0
     probes: int = 0
     probing: bool = False
@@ -34,6 +36,7 @@ def batch_allowed(breaker: Breaker, *, now: float) -> int:
 
 
 def call_began(breaker: Breaker) -> Breaker:
+    """A call is about to be made: while the breaker is open, it is the probe."""
     return replace(breaker, probing=True, probes=breaker.probes + 1) if breaker.open else breaker
 
 
@@ -43,6 +46,7 @@ def call_answered(breaker: Breaker) -> Breaker:
 
 
 def call_in_doubt(breaker: Breaker, *, now: float, intervals: Sequence[float]) -> Breaker:
+    """A call got no clear answer. `intervals`: seconds until the first probe, the second, …"""
     wait = intervals[min(breaker.probes, len(intervals) - 1)]
     return Breaker(
         doubts=breaker.doubts + 1, probes=breaker.probes, probing=False, next_probe=now + wait

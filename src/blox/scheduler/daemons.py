@@ -16,6 +16,8 @@ AFTER_RUNNING: Final = frozenset(LIFECYCLE[LIFECYCLE.index(RUNNING) + 1 :])
 
 
 class Ownership(StrEnum):
+    """Whose a task is."""
+
     OURS = "ours"
     MAYBE = "maybe"
     """Its startedBy is ours; whether it carries a marker is not known yet."""
@@ -59,6 +61,8 @@ def survivor(tasks: Sequence[Task], *, doubted: frozenset[str], target: Sequence
 
 
 class Readiness(StrEnum):
+    """How a running daemon does."""
+
     PENDING = "pending"
     OVERDUE = "overdue"
     """Not RUNNING within its deadline."""

@@ -29,6 +29,8 @@ from blox.scheduler.verdicts import Verdict
 
 
 class Happening(StrEnum):
+    """What may happen to a deployment."""
+
     PRIMED = "primed"
     ALL_CURRENT = "all current"
     DEADLINE = "deadline"

@@ -31,6 +31,8 @@ Slot = tuple[str, str]
 
 
 class Phase(StrEnum):
+    """How far a start call has come."""
+
     UNSENT = "unsent"
     """The intent is being made durable, or is and the request has not left."""
     CALLED = "called"

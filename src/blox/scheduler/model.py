@@ -91,6 +91,8 @@ class Environment(Struct, frozen=True, kw_only=True):
 
 
 class DeploymentStatus(StrEnum):
+    """Where a deployment is in its life."""
+
     PENDING = "pending"
     RUNNING = "running"
     COMPLETED = "completed"
@@ -204,6 +206,8 @@ WANTED = frozenset(
 
 
 class VerdictKind(StrEnum):
+    """What is to be done in a slot."""
+
     START = "start"
     REPLACE = "replace"
     STOP = "stop"

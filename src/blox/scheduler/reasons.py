@@ -13,6 +13,8 @@ Actor = Literal["blox", "ECS", "you"]
 
 
 class Reason(Struct, frozen=True):
+    """One row of the table."""
+
     code: str
     sentence: str
     """May hold {names} that the verdict's details fill."""

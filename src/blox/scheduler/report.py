@@ -42,6 +42,8 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class EnvironmentReport(Struct, frozen=True, kw_only=True):
+    """How an environment does as a whole."""
+
     environment: Environment
     deployment: Deployment | None
     """The newest that was not stopped."""

@@ -1,6 +1,6 @@
 """From the view to the facts on one slot, and what is remembered of it from pass to pass."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from msgspec.structs import replace
 
@@ -85,23 +85,9 @@ def gather(
     """Everything that the verdict on this slot depends on. `needs`: digest → need, for what a
     running daemon of an older revision would free."""
     host = seen.host
-    tasks = view.tasks_on(host.arn)
-    live: list[Task] = []
-    stopped: list[Task] = []
-    unidentified: set[str] = set()
-    others: list[Task] = []
-    digest = target.revision.digest
-    for task in tasks:
-        owner = ownership(task, environment)
-        if owner is Ownership.FOREIGN:
-            if task.live:
-                others.append(task)
-        elif task.live:
-            live.append(task)
-            if owner is Ownership.MAYBE:
-                unidentified.add(task.arn)
-        elif environment.deployed[task.started_by] == digest:
-            stopped.append(task)
+    live, unidentified, stopped, others = _told_apart(
+        view.tasks_on(host.arn), environment, digest=target.revision.digest
+    )
     matches, unable = target.fits(host)
     state = condition(
         seen,
@@ -135,6 +121,29 @@ def gather(
 
 
 _NOTHING: frozenset[str] = frozenset()
+
+
+def _told_apart(
+    tasks: Sequence[Task], environment: Environment, *, digest: str
+) -> tuple[list[Task], list[str], list[Task], list[Task]]:
+    """Live ones that are ours or may be; which of them may be; ended ones of ours of this digest;
+    live ones of others."""
+    live: list[Task] = []
+    unidentified: list[str] = []
+    stopped: list[Task] = []
+    others: list[Task] = []
+    for task in tasks:
+        owner = ownership(task, environment)
+        if owner is Ownership.FOREIGN:
+            if task.live:
+                others.append(task)
+        elif task.live:
+            live.append(task)
+            if owner is Ownership.MAYBE:
+                unidentified.append(task.arn)
+        elif environment.deployed[task.started_by] == digest:
+            stopped.append(task)
+    return live, unidentified, stopped, others
 
 
 def _occupant(

@@ -1,5 +1,6 @@
 """The scheduler's working memory, and the one way to judge a slot with it."""
 
+import sys
 from collections.abc import Iterable
 from typing import Literal
 
@@ -187,7 +188,8 @@ class State:
     def _decided(self, tracked: Tracked, host_arn: str, verdict: Verdict) -> None:
         if verdict.reason == "surplus":
             self.doubles_seen += 1
-        text = f"{verdict.kind}: {sentence(verdict.reason, verdict.details)}"
+        # Mostly the same words for thousands of slots: one object for all of them.
+        text = sys.intern(f"{verdict.kind}: {sentence(verdict.reason, verdict.details)}")
         self.journal.note(
             (tracked.id, host_arn),
             Entry(

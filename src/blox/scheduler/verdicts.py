@@ -131,6 +131,8 @@ class Cost(StrEnum):
 
 
 class Stop(Struct, frozen=True):
+    """One daemon that is to be stopped."""
+
     task_arn: str
     cause: str
     """For people: becomes part of the task's stoppedReason."""

@@ -15,6 +15,8 @@ ABSENT = 0
 
 
 class Record(Struct, frozen=True):
+    """What is stored under a key."""
+
     key: str
     value: bytes
     created: int
@@ -39,6 +41,8 @@ class Compare(Struct, frozen=True):
 
 
 class Put(Struct, frozen=True):
+    """A write of one key."""
+
     key: str
     value: bytes
     lease: int | None = None
