@@ -157,7 +157,7 @@ class TestCauses:
     def test_equal_causes_are_one_however_often_each_host_died(self) -> None:
         causes = causes_of({"b": self.crashed("5"), "a": self.crashed("7")})
         assert [(c.code, c.hosts, c.count) for c in causes] == [("backoff", ("a", "b"), 2)]
-        assert causes[0].sentence == "died young several times, last: exit 1"
+        assert causes[0].sentence == "died young (several in a row), last: exit 1"
 
     def test_hosts_without_room_are_one_cause_however_much_is_free(self) -> None:
         def full(free: str) -> Verdict:

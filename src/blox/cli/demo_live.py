@@ -58,7 +58,9 @@ _ASK: Final = 0.5
 _SUMS_EVERY: Final = 15.0
 _GONE_SHOWN: Final = 8.0
 """Seconds for which a terminated host stays on the screen."""
-_FIRST_TASK: Final = f"$(aws ecs list-tasks --cluster {CLUSTER} --query taskArns[0] --output text)"
+_FIRST_TASK: Final = (
+    f"$(aws ecs list-tasks --cluster {CLUSTER} --query 'taskArns[0]' --output text)"
+)
 _STATUS: Final = 12
 """Characters of a task's status that fit beside its id and revision."""
 
@@ -220,7 +222,7 @@ def announcement(world: World) -> list[str]:
     """Where everything is, and more to type: for the terminal's memory and for plain output."""
     folder = world.folder
     return [
-        f"scheduler      {world.api}   (docs: {world.api}/openapi.json)",
+        f"scheduler      {world.api}   (OpenAPI: {world.api}/openapi.json)",
         f"simulated AWS  {world.server.url}   cluster {CLUSTER}, queue {QUEUE}",
         f"files          {folder}   (scheduler.log, blox.db; removed at the end)",
         "",

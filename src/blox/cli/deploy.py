@@ -76,6 +76,8 @@ def deploy(
     if wait:
         _check_acting(client)
     found = find_environment(client, environment)
+    if not supersede:
+        _check_free(found)
     changed = patched(
         client,
         found,
@@ -110,6 +112,16 @@ def _check_acting(client: Client) -> None:
         raise InvalidInput(
             "This scheduler only observes: a deployment would stay pending. Deploy without --wait, "
             "or start the scheduler without --observe."
+        )
+
+
+def _check_free(environment: JsonObject) -> None:
+    """Refuse before anything is changed: a revision that cannot be deployed now is not made."""
+    deployment = environment["deployment"]
+    if deployment is not None and deployment["status"] in ("pending", "running"):
+        raise InvalidInput(
+            f"Deployment {deployment['id']} of {full_name(environment)} is in progress; wait for "
+            "it or supersede it (--supersede). Nothing was changed."
         )
 
 

@@ -163,7 +163,13 @@ def create(
         f"{revision_of(created)}, not deployed"
     )
     say_environment(created)
-    say(f"  next: blox deploy {full_name(created)} --wait")
+    counts = created["counts"]
+    if counts["hosts"] and counts["unmatched"] == counts["hosts"]:
+        say(f"  the selector matches none of the {counts['hosts']} hosts")
+    if client.get("/v2/status")["mode"] == "observing":
+        say("  next: start the scheduler without --observe to act; deploying now only records it")
+    else:
+        say(f"  next: blox deploy {full_name(created)} --wait")
 
 
 def _once_read(client: Client, environment: JsonObject) -> JsonObject:
@@ -192,6 +198,9 @@ def list_(session: Session, cluster: str | None) -> None:
         print_json(found)
         return
     if not found:
+        if cluster is not None:
+            say(f"no environments on cluster {cluster}")
+            return
         say("no environments. Make one: blox environments create CLUSTER/NAME --task-definition F")
         return
     print_table(

@@ -34,8 +34,8 @@ Environment:
   BLOX_ECS_ACCEPTANCE_LAG          E: an accepted task exists after (60 s)
   BLOX_ECS_READ_LAG                V: reads show a new task after (300 s)
   BLOX_SIGNATURE_BACKDATE          B: starts and stops are dated back so far
-  BLOX_AWAY_AFTER                  an agent gone for longer makes a host away (60 s)
                                    (S - 60 s)
+  BLOX_AWAY_AFTER                  an agent gone for so long: away (60 s)
 
 \b
 Try it without AWS:

@@ -122,7 +122,10 @@ async def _serve(plan: Plan) -> None:
 def _announce(plan: Plan, server: SimulatedAws) -> None:
     lines = exports(plan, server.url)
     if plan.env_file is not None:
-        Path(plan.env_file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        try:
+            Path(plan.env_file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"Cannot write {plan.env_file}: {error.strerror}.") from error
     click.echo(f"The simulated AWS listens on {server.url}. Ctrl-C ends it; nothing is kept.")
     for name in plan.clusters:
         click.echo(f"cluster  {name}  {plan.hosts} hosts")
@@ -135,7 +138,10 @@ def _announce(plan: Plan, server: SimulatedAws) -> None:
     if plan.queues:
         queue = f"{server.url}/{plan.account}/{plan.queues[0]}"
         click.echo("  # the aws command's version 1 needs --endpoint-url for SQS:")
-        click.echo(f"  aws sqs receive-message --endpoint-url {server.url} --queue-url {queue}")
+        click.echo(
+            f"  aws sqs get-queue-attributes --endpoint-url {server.url} --attribute-names All"
+            f" --queue-url {queue}"
+        )
     click.echo(f"  aws ecs list-container-instances --cluster {plan.clusters[0]}")
 
 

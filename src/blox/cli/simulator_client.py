@@ -59,7 +59,7 @@ class Simulator:
             ) from error
         finally:
             connection.close()
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or (answer.status != 200 and "error" not in value):
             raise Unavailable(f"What answers at {self.endpoint} is no simulator.")
         if answer.status == 404:
             raise NotFound(str(value.get("error")))

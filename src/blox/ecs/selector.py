@@ -235,7 +235,8 @@ class _Parser:
 
     def _subject(self) -> str:
         word = _WORD.match(self._text, self._at)
-        names = ", ".join(SUBJECTS)
+        usable = [s for s in SUBJECTS if not (self._stable_only and s in UNSTABLE)]
+        names = ", ".join(usable)
         if word is None:
             self._fail(f"expected a subject (attribute:NAME, {names}), `not` or `(`")
         subject = word[0]

@@ -16,6 +16,7 @@ A *live* task is any that has not STOPPED; *running* below means live, wanted by
 being stopped by us. Replacing is stopping: the start follows when the slot is empty.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -451,15 +452,26 @@ def _other_runs(
             rollout=True,
             task=task.arn,
         )
+    reason, details = _turn(context)
     return _verdict(
         VerdictKind.KEEP,
         slot_class,
-        "outdated",
+        reason,
         available=available,
         candidate=cost,
         next_look=due,
         task=task.arn,
+        **details,
     )
+
+
+def _turn(context: Context) -> tuple[str, dict[str, str]]:
+    """Why a candidate of the rollout waits: for its turn, or until no stop of a process that ended
+    without a clean hand-over can land any more."""
+    left = context.surplus_from - context.now.mono
+    if left <= 0:
+        return "outdated", {}
+    return "outdated-waits", {"left": f"{math.ceil(left / 10) * 10} s"}
 
 
 def _rolling(status: DeploymentStatus, *, observing: bool) -> bool:

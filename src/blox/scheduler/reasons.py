@@ -41,6 +41,12 @@ REASONS: Final = _table(
     Reason("start", "none here", "blox", "starts one as soon as the pacing allows"),
     Reason("outdated", "runs an older revision", "blox", "replaces it when its turn comes"),
     Reason(
+        "outdated-waits",
+        "runs an older revision; stops of the process before may still land for {left}",
+        "blox",
+        "replaces it when its turn comes after that",
+    ),
+    Reason(
         "outdated-kept",
         "runs an older revision; the newest deployment is {status}",
         "you",
@@ -71,7 +77,10 @@ REASONS: Final = _table(
         "looks again",
     ),
     Reason(
-        "backoff", "died young {streak} times, last: {cause}", "blox", "starts again at {retry}"
+        "backoff",
+        "died young ({streak} in a row), last: {cause}",
+        "blox",
+        "starts again at {retry}",
     ),
     Reason(
         "no-room", "{resource}: {asked} asked, {free} free", "you", "make room or shrink the task"

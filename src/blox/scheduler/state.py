@@ -35,6 +35,8 @@ StoryKey = tuple[str, str]
 """(environment id, host ARN)."""
 
 
+_RESOLUTION = 1.0
+"""Seconds: what a Date header leaves out."""
 _CLOCK_STEP = 5.0
 """Seconds by which ECS's clock must have gone back for a stamp to follow it."""
 SOONEST = 0.01
@@ -69,6 +71,7 @@ class State:
         self.tracked: dict[str, Tracked] = {}
         self.breakers: dict[str, Breaker] = {}
         self._stamped = 0.0
+        self._stamped_at = 0.0
         self.surplus_from = 0.0
         self.assumptions = settings.assumptions
         """S, E, V and B as they are in force now: the probe, or ECS, may have changed them."""
@@ -83,12 +86,16 @@ class State:
         return Now(self.clock.monotonic(), self.reads.now())
 
     def stamp(self) -> float:
-        """ECS's time for records and stories. ECS tells it in whole seconds, so the estimate can go
-        back by up to one at each answer; what people read does not."""
-        now = self.reads.now()
-        if now > self._stamped or now < self._stamped - _CLOCK_STEP:
-            self._stamped = now
-        return self._stamped
+        """ECS's time for records and stories. ECS tells it in whole seconds, so the estimate jumps
+        within a second at each answer; what people read goes on evenly and never back."""
+        mono, told = self.clock.monotonic(), self.reads.now()
+        even = self._stamped + (mono - self._stamped_at)
+        if told <= even < told + _RESOLUTION:
+            told = even
+        elif told < self._stamped < told + _CLOCK_STEP:
+            told = self._stamped
+        self._stamped, self._stamped_at = told, mono
+        return told
 
     def served(self, environment: Environment) -> bool:
         """Whether the environment is in the domain that this process acts in."""
@@ -218,7 +225,7 @@ class State:
                 return f"environment {environment.name}"
         if task.group.startswith("service:"):
             return f"service/{task.group.removeprefix('service:')}"
-        return f"task {short_id(task.arn)} ({task.group or short_id(task.definition_arn)})"
+        return f"somebody's task of {task.group or short_id(task.definition_arn)}"
 
     def touch(self, environment_id: str, hosts: Iterable[str]) -> None:
         tracked = self.tracked.get(environment_id)
