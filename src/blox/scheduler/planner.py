@@ -452,26 +452,26 @@ def _other_runs(
             rollout=True,
             task=task.arn,
         )
-    reason, details = _turn(context)
-    return _verdict(
+    verdict = _verdict(
         VerdictKind.KEEP,
         slot_class,
-        reason,
+        "outdated",
         available=available,
         candidate=cost,
         next_look=due,
         task=task.arn,
-        **details,
     )
+    return _after_a_crash(verdict, context)
 
 
-def _turn(context: Context) -> tuple[str, dict[str, str]]:
-    """Why a candidate of the rollout waits: for its turn, or until no stop of a process that ended
-    without a clean hand-over can land any more."""
+def _after_a_crash(verdict: Verdict, context: Context) -> Verdict:
+    """Say so while a candidate waits because stops of a process that ended without a clean
+    hand-over may still land."""
     left = context.surplus_from - context.now.mono
     if left <= 0:
-        return "outdated", {}
-    return "outdated-waits", {"left": f"{math.ceil(left / 10) * 10} s"}
+        return verdict
+    details = {**verdict.details, "left": f"{math.ceil(left / 10) * 10} s"}
+    return msgspec.structs.replace(verdict, reason="outdated-waits", details=details)
 
 
 def _rolling(status: DeploymentStatus, *, observing: bool) -> bool:
