@@ -1,12 +1,11 @@
 """A first deployment at size, with AWS's published quotas enforced: calls, doubles, time."""
 
-from blox.settings import PacingSettings, Settings
-from blox.simulator import loop
-
 from benchmarks.figures import Figure, at_most, say
 from benchmarks.stage import Stage, opened
 from benchmarks.truth import Seen, fewest_calls, quickest, seen_since
 from benchmarks.virtual import VirtualWorld
+from blox.settings import PacingSettings, Settings
+from blox.simulator import loop
 
 SLOWER_AT_MOST = 1.15
 """Times the floor of the configured share."""

@@ -5,13 +5,15 @@ wait together share one.
 """
 
 import asyncio
+import itertools
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from benchmarks.figures import Figure, say
+from benchmarks.stage import scratch
 from blox.base.clock import SystemClock
 from blox.base.entropy import SystemEntropy
 from blox.ecs.model import TaskDefinition
@@ -19,13 +21,12 @@ from blox.scheduler.model import Environment, Intent, Revision
 from blox.scheduler.repository import Repository
 from blox.store.sqlite import SqliteStore
 
-from benchmarks.figures import Figure, say
-
 SECONDS: Final = 3.0
 WAITERS: Final = (1, 64)
 _ARN: Final = "arn:aws:ecs:us-east-1:111122223333"
 _BLOCK: Final = 4096
-"""Bytes: what SQLite writes into its log for a small transaction is one or two pages."""
+"""Bytes: what SQLite writes into its log for a small transaction is a few pages."""
+_BLOCKS: Final = 256
 _DEFINITION: Final = TaskDefinition(task_definition_arn=f"{_ARN}:task-definition/agent:1")
 _ENVIRONMENT: Final = Environment(
     id="11111111-2222-3333-4444-555555555555",
@@ -37,37 +38,39 @@ _ENVIRONMENT: Final = Environment(
 
 
 def run(*, seconds: float = SECONDS, waiters: tuple[int, ...] = WAITERS) -> list[Figure]:
-    """The disk's floor, then SQLite with few and with many waiting."""
-    with tempfile.TemporaryDirectory(prefix=".bench-", dir=Path.cwd()) as folder:
-        say("durability: fsyncs of this disk")
-        floor = _fsyncs(Path(folder) / "fsync", seconds)
-        figures = []
+    """SQLite with few and with many waiting, each after the disk's floor."""
+    figures = []
+    with scratch() as folder:
         for number in waiters:
-            say(f"durability: intents with {number} waiting")
-            path = Path(folder) / f"{number}.db"
-            rate = asyncio.run(_intents(path, number, seconds))
+            say(f"durability: fsyncs of this disk, then intents with {number} waiting")
+            floor = _fsyncs(folder / f"{number}.fsync", seconds)
+            rate = asyncio.run(_intents(folder / f"{number}.db", number, seconds))
             figures.append(
                 Figure(
                     what=f"durable intents a second, {number} at a time",
                     measured=rate,
                     unit="/s",
                     reference=floor,
-                    reference_is="append and fsync of 4 KiB on this disk",
+                    reference_is="write and fdatasync of 4 KiB on this disk, just before",
                 )
             )
-        return figures
+    return figures
 
 
 def _fsyncs(path: Path, seconds: float) -> float:
-    """Appends that are on the disk, a second."""
+    """Blocks that are on the disk, a second. They lie within a file's length, as most of what
+    SQLite writes into its log does."""
     block = b"\0" * _BLOCK
     with path.open("wb", buffering=0) as file:
+        file.write(block * _BLOCKS)
+        os.fsync(file.fileno())
+        places = itertools.cycle(range(0, _BLOCKS * _BLOCK, _BLOCK))
 
-        def append() -> None:
-            file.write(block)
-            os.fsync(file.fileno())
+        def write() -> None:
+            os.pwrite(file.fileno(), block, next(places))
+            os.fdatasync(file.fileno())
 
-        return _rate(append, seconds)
+        return _rate(write, seconds)
 
 
 def _rate(act: Callable[[], None], seconds: float) -> float:

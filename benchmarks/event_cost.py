@@ -1,7 +1,7 @@
 """What one event costs, whatever the cluster's size: CPU from its bytes to the end of the pass.
 
-The scheduler has a whole cluster in its view and every host's daemon running. Then events come, each
-about another host: parsed, merged into the view, its slot judged, and every consequence drawn
+The scheduler has a whole cluster in its view and every host's daemon running. Then events come,
+each about another host: parsed, merged into the view, its slot judged, and every consequence drawn
 before the next come; one by one, and ten at a time, as SQS delivers them when there are many. The
 simulated ECS does nothing meanwhile: the CPU is blox's, and the event loop's.
 """
@@ -12,14 +12,13 @@ import random
 import time
 from typing import Final
 
+from benchmarks.figures import Figure, at_most, say
+from benchmarks.virtual import FAMILY, VirtualWorld
 from blox.ecs.events import Ignored, read_event
 from blox.scheduler.model import Policy, SlotClass
 from blox.settings import PacingSettings, Settings, ViewSettings
 from blox.simulator import loop
 from blox.simulator.model import Json
-
-from benchmarks.figures import Figure, at_most, say
-from benchmarks.virtual import FAMILY, VirtualWorld
 
 EVENTS: Final = 2000
 ROUNDS: Final = 5

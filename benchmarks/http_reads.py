@@ -5,16 +5,14 @@ client another. Beside it, in the same run, the same bytes from the bare HTTP se
 """
 
 import asyncio
-import sys
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from blox.cli.words import place
-
 from benchmarks.figures import Figure, say
 from benchmarks.processes import cpu_seconds
-from benchmarks.stage import CLUSTER, Stage, free_port, opened
+from benchmarks.stage import CLUSTER, ROOT, Stage, free_port, opened, python
+from blox.cli.words import place
 
 HOSTS: Final = 200
 SECONDS: Final = 5.0
@@ -78,8 +76,8 @@ async def _asked(pid: int, port: int, path: str, seconds: float) -> _Rate:
 
 async def _hammered(port: int, path: str, seconds: float) -> tuple[int, float, int]:
     client = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.hammer"),
-        *(str(port), path, str(CONNECTIONS), str(seconds)),
+        *python("hammer", str(port), path, str(CONNECTIONS), str(seconds)),
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )
     told, _ = await asyncio.wait_for(client.communicate(), seconds + _PATIENCE)
@@ -95,7 +93,7 @@ async def _bare(stage: Stage, body: int, seconds: float) -> _Rate:
     file = stage.folder / f"{body}.json"
     file.write_bytes(b"x" * body)
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.bare_http", str(port), str(file)
+        *python("bare_http", str(port), str(file)), cwd=ROOT
     )
     try:
         await _listening(port)

@@ -11,6 +11,7 @@ from typing import Final
 from benchmarks.figures import Figure, at_most, say
 from benchmarks.processes import cpu_seconds, resident_bytes
 from benchmarks.stage import CLUSTER, Stage, opened
+from blox.simulator.cloud import Cloud
 
 FEW: Final = 1000
 """Hosts that cancel out what reading takes for a moment, however large the cluster."""
@@ -55,7 +56,7 @@ async def _measured(stage: Stage, hosts: int, foreign: int, seconds: float) -> l
     say("memory: the same cluster after a restart")
     large = await _fresh(stage)
     say(f"memory: with {foreign} tasks of a service on each host")
-    stage.act(lambda cloud, now: _crowd(stage, foreign, now))
+    stage.act(lambda cloud, now: _crowd(cloud, foreign, now))
     await asyncio.sleep(_SETTLE * 2)
     crowded = await _fresh(stage)
     tasks = foreign * hosts
@@ -143,7 +144,7 @@ async def _resident(pid: int) -> float:
     return float(resident_bytes(pid))
 
 
-def _crowd(stage: Stage, foreign: int, now: float) -> None:
-    for arn in list(stage.cloud.hosts):
+def _crowd(cloud: Cloud, foreign: int, now: float) -> None:
+    for arn in list(cloud.hosts):
         for _ in range(foreign):
-            stage.cloud.start_foreign(CLUSTER, arn, "web", now=now, service="web")
+            cloud.start_foreign(CLUSTER, arn, "web", now=now, service="web")

@@ -1,24 +1,23 @@
 """From an event to the start call that it causes, over the real wire, with a real process.
 
-Measured by the simulated AWS alone: from the moment at which an event enters the queue to the moment
-at which StartTask for that host is accepted. Arrivals are random (Poisson), so that some come close
-together; each waits for the one before it no longer than it must.
+Measured by the simulated AWS alone: from the moment at which an event enters the queue to the
+moment at which StartTask for that host is accepted. Arrivals are random (Poisson), so that some
+come close together; each waits for the one before it no longer than it must.
 """
 
 import asyncio
 import math
 import random
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from benchmarks.figures import Figure, Progress, at_most, percentile, say
+from benchmarks.stage import CLUSTER, FAMILY, REGION, ROOT, Stage, opened, python
+from benchmarks.virtual import ATTRIBUTES
 from blox.cli.demo_process import environment
 from blox.simulator.cloud import Cloud
-
-from benchmarks.figures import Figure, Progress, at_most, percentile, say
-from benchmarks.stage import CLUSTER, FAMILY, REGION, Stage, opened
-from benchmarks.virtual import ATTRIBUTES
 
 SAMPLES: Final = 200
 RATE: Final = 15.0
@@ -79,7 +78,8 @@ async def _floor(stage: Stage, samples: int) -> list[float]:
     """Joins answered by `benchmarks.echo`."""
     environ = environment(stage.server.url, region=REGION, key="echo", more={})
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.echo", stage.queue_url, CLUSTER, FAMILY),
+        *python("echo", stage.queue_url, CLUSTER, FAMILY),
+        cwd=ROOT,
         env=environ,
         stdin=subprocess.DEVNULL,
     )
@@ -103,8 +103,12 @@ async def _joins(stage: Stage, samples: int) -> list[float]:
 
     delays = await _delays(stage, samples, join, what="joins")
     for host in joined:
-        stage.act(lambda cloud, now, arn=host: cloud.terminate_host(arn, now=now))
+        stage.act(partial(_terminate, host))
     return delays
+
+
+def _terminate(host: str, cloud: Cloud, now: float) -> None:
+    cloud.terminate_host(host, now=now)
 
 
 async def _deaths(stage: Stage, samples: int) -> list[float]:

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
-import os
 import socket
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import uvloop
 
+from benchmarks.figures import Progress
+from benchmarks.virtual import ATTRIBUTES
 from blox.base.errors import Unavailable
 from blox.cli.client import Client, JsonObject
 from blox.cli.demo_process import SchedulerProcess, environment
@@ -20,9 +22,6 @@ from blox.simulator.cloud import Cloud
 from blox.simulator.model import Json
 from blox.simulator.server import SimulatedAws, serving
 
-from benchmarks.figures import Progress
-from benchmarks.virtual import ATTRIBUTES
-
 T = TypeVar("T")
 
 CLUSTER: Final = "bench"
@@ -30,6 +29,9 @@ FAMILY: Final = "agent"
 QUEUE: Final = "events"
 ACCOUNT: Final = "111122223333"
 REGION: Final = "us-east-1"
+ROOT: Final = Path(__file__).parents[1]
+POLICY: Final[Mapping[str, object]] = {}
+"""Of every environment; the defaults."""
 _POLL: Final = 0.1
 _PATIENCE: Final = 240.0
 """Seconds until a benchmark gives up on what it waits for."""
@@ -69,6 +71,10 @@ class Stage:
         """So many machines register."""
         self.act(lambda cloud, now: _add_hosts(cloud, count, now, pools=1))
         self.hosts += count
+
+    def add_definition(self, family: str) -> None:
+        """A revision of a small daemon's definition."""
+        self.act(lambda cloud, now: cloud.add_definition(family, now=now, cpu=16, memory=32))
 
     @property
     def queue_url(self) -> str:
@@ -144,7 +150,8 @@ class Stage:
 
     async def create(self, name: str, *, family: str = FAMILY, **more: object) -> None:
         """An environment that is not deployed yet."""
-        body = {"name": name, "cluster": CLUSTER, "taskDefinition": family, **more}
+        named = {"name": name, "cluster": CLUSTER, "taskDefinition": family}
+        body: dict[str, object] = {**named, "policy": POLICY, **more}
         await self.ask(lambda client: client.post("/v2/environments", body))
 
     async def deploy(self, name: str) -> None:
@@ -209,12 +216,11 @@ def opened(
         cloud.add_definition("web", now=now, cpu=16, memory=32, stop_timeout=1)
         _add_hosts(cloud, hosts, now, pools=pools)
         cloud.take_events()
-        # Not below /tmp, which may be memory: the store is part of what is measured.
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=os.getcwd()) as folder:
+        with scratch() as folder:
             async with serving(
                 cloud, queues=[QUEUE], account=ACCOUNT, region=REGION, seed=seed
             ) as server:
-                return await work(Stage(cloud, server, Path(folder), hosts))
+                return await work(Stage(cloud, server, folder, hosts))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve())
@@ -224,6 +230,21 @@ def _add_hosts(cloud: Cloud, count: int, now: float, *, pools: int) -> None:
     for number in range(count):
         attributes = {**ATTRIBUTES, "pool": f"p{number % pools}"}
         cloud.add_host(CLUSTER, now=now, attributes=attributes)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for files while the block runs. Not below /tmp, which may be memory: the disk is
+    part of what is measured."""
+    place_of_all = ROOT / "build"
+    place_of_all.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=place_of_all) as folder:
+        yield Path(folder)
+
+
+def python(module: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module of this package; its working directory is `ROOT`."""
+    return (sys.executable, "-m", f"benchmarks.{module}", *arguments)
 
 
 def free_port() -> int:

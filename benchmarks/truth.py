@@ -1,4 +1,4 @@
-"""What the simulated ECS saw of one deployment: judged from outside, never by what blox believes."""
+"""What the simulated ECS saw of a deployment: judged from outside, never by what blox believes."""
 
 from dataclasses import dataclass
 from itertools import pairwise

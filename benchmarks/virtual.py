@@ -8,6 +8,7 @@ import asyncio
 from random import Random
 from typing import Final
 
+from benchmarks.figures import Progress
 from blox.scheduler.model import DeploymentStatus, Policy
 from blox.scheduler.service import Wish
 from blox.settings import Settings
@@ -16,8 +17,6 @@ from blox.simulator.feed import Feed
 from blox.simulator.live import LiveCloud
 from blox.simulator.model import Json
 from blox.simulator.world import Process
-
-from benchmarks.figures import Progress
 
 CLUSTER: Final = "bench"
 FAMILY: Final = "agent"

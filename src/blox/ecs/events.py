@@ -12,6 +12,7 @@ copes with that (`detail.version`); here they are only understood, or not:
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Final, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ _TIME = re.compile(
     r"(?:([Zz])|([+-])(\d\d):?(\d\d))\Z",
     re.ASCII,
 )
+_NAME = re.compile(r"[^\s/]+\Z")
 _TASK_TIMES: Final = ("createdAt", "startedAt", "stoppingAt", "stoppedAt")
 _HOST_TIMES: Final = ("registeredAt",)
 
@@ -130,15 +132,20 @@ def _document(raw: msgspec.Raw, form: type[D], times: tuple[str, ...]) -> tuple[
 
 def _check(arn: str, kind: str, cluster: str) -> None:
     """Whether the ARNs are what they should be, and belong together."""
-    item, owner = parse_arn(arn), parse_arn(cluster)
-    if item is None or item.kind != kind:
-        raise Misunderstood(f"not the ARN of a {kind}: {arn!r}")
+    owner = parse_arn(cluster)
     if owner is None or owner.kind != "cluster":
         raise Misunderstood(f"not the ARN of a cluster: {cluster!r}")
+    long_form = cluster.replace(":cluster/", f":{kind}/", 1) + "/"
+    if arn.startswith(long_form) and _NAME.match(arn, len(long_form)):
+        return  # What nearly all look like, without taking them apart.
+    item = parse_arn(arn)
+    if item is None or item.kind != kind:
+        raise Misunderstood(f"not the ARN of a {kind}: {arn!r}")
     if item.domain != owner.domain or item.cluster not in (None, owner.name):
         raise Misunderstood(f"not of cluster {owner.name}: {arn}")
 
 
+@lru_cache(maxsize=1024)
 def parse_time(text: str) -> float | None:
     """An ISO 8601 time with 0 to 9 digits of a second and Z or an offset, as seconds since
     1970-01-01 UTC; None when it is not one."""
