@@ -166,12 +166,14 @@ def _conditions(state: State, environment: Environment, tracked: Tracked) -> tup
 
 _BAD = (SlotClass.FAILING, SlotClass.BLOCKED, SlotClass.OCCUPIED)
 _PATIENT = (SlotClass.IN_DOUBT, SlotClass.MISSING)
+LASTING = (*_PATIENT, SlotClass.STARTING)
+"""Classes whose slots can make an environment unhealthy by nothing but time passing."""
 
 
 def _slots(state: State, tracked: Tracked) -> tuple[Problem, ...]:
     """Wanted hosts that make the environment unhealthy, grouped by reason."""
     board = tracked.board
-    if not any(board.classes[c] for c in (*_BAD, *_PATIENT, SlotClass.STARTING)):
+    if not any(board.classes[c] for c in (*_BAD, *LASTING)):
         return ()
     oldest = state.clock.monotonic() - PATIENCE
     groups: dict[str, list[Verdict]] = {}
@@ -211,18 +213,6 @@ def _problem(
         count=count,
         request_id=request,
     )
-
-
-def slot_reports(state: State, environment: Environment, *, observing: bool) -> list[SlotReport]:
-    """Every host of the environment's cluster, by ARN."""
-    tracked = state.tracked.get(environment.id)
-    if tracked is None:
-        return []
-    return [
-        report
-        for host in sorted(tracked.board.verdicts)
-        if (report := slot_report(state, tracked, host, observing=observing)) is not None
-    ]
 
 
 def slot_report(

@@ -14,12 +14,9 @@ import msgspec
 
 from blox.scheduler.api.preview import preview_tally
 from blox.scheduler.api.shown import environment_body
-from blox.scheduler.model import Environment, SlotClass
-from blox.scheduler.report import EnvironmentReport, Problem, environment_report
+from blox.scheduler.model import Environment
+from blox.scheduler.report import LASTING, EnvironmentReport, Problem, environment_report
 from blox.scheduler.state import State
-
-_PATIENT = (SlotClass.IN_DOUBT, SlotClass.MISSING, SlotClass.STARTING)
-"""Classes that make an environment unhealthy when they last."""
 
 
 @dataclass(slots=True)
@@ -73,7 +70,7 @@ class Answers:
         if tracked is not None:
             board = tracked.board
             version, trouble, active = board.version, tracked.trouble, tracked.definition_active
-            if deployment is None or any(board.classes[c] for c in _PATIENT):
+            if deployment is None or any(board.classes[c] for c in LASTING):
                 second = int(state.clock.monotonic())
         return (
             environment,
