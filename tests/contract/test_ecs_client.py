@@ -7,7 +7,7 @@ import pytest
 
 from blox.ecs.errors import EcsRefused, Meaning
 from blox.ecs.model import MARKER, TaskDocument
-from blox.ecs.port import NotDone, Started, Stopping
+from blox.ecs.port import Marked, NotDone, Started, Stopping
 from support.ecsclients import (
     INTENT,
     STARTED_BY,
@@ -30,10 +30,17 @@ def moto_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["in process", "over HTTP", "moto"])
-def run(request: pytest.FixtureRequest) -> Runner:
-    if request.param == "in process":
+def label(request: pytest.FixtureRequest) -> str:
+    """Which ECS it is."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def run(label: str, request: pytest.FixtureRequest) -> Runner:
+    if label == "in process":
         return in_process
-    if request.param == "over HTTP":
+    if label == "over HTTP":
         return over_http
     url: str = request.getfixturevalue("moto_url")
     return lambda scenario: over_moto(url, scenario)
@@ -100,6 +107,63 @@ def test_a_service_that_is_not_there_is_missing(run: Runner) -> None:
         read = await stage.client.describe_services(stage.cluster, ["web"])
         assert read.items == ()
         assert [failure.reason for failure in read.failures] == ["MISSING"]
+
+    run(scenario)
+
+
+def test_services_are_listed_and_described_by_arn_and_by_name(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        strategies = {"logs": "DAEMON", "web": "REPLICA"}
+        arns = [stage.add_service(name, strategy) for name, strategy in strategies.items()]
+        listed = await stage.client.list_services(stage.cluster)
+        assert sorted(listed.items) == sorted(arns)
+        assert listed.next_token is None
+        for names in (listed.items, ("logs", "web")):
+            read = await stage.client.describe_services(stage.cluster, names)
+            found = {service.service_name: service for service in read.items}
+            assert {name: s.scheduling_strategy for name, s in found.items()} == strategies
+            assert [found[name].service_arn for name in strategies] == arns
+            assert {service.status for service in read.items} == {"ACTIVE"}
+            assert read.failures == ()
+
+    run(scenario)
+
+
+def test_services_of_a_cluster_that_is_not_there_are_refused(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        with pytest.raises(EcsRefused) as caught:
+            await stage.client.list_services("nowhere")
+        assert caught.value.code == "ClusterNotFoundException"
+
+    run(scenario)
+
+
+def test_capacity_providers_tell_whether_they_scale_in(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.add_provider("fixed", "DISABLED")
+        stage.add_provider("moving", "ENABLED")
+        read = await stage.client.describe_capacity_providers(["fixed", "moving", "nowhere"])
+        assert {found.name: found.scales_in for found in read.items} == {
+            "fixed": False,
+            "moving": True,
+        }
+        assert {found.status for found in read.items} == {"ACTIVE"}
+        assert [failure.reason for failure in read.failures] == ["MISSING"]
+        assert read.next_token is None
+        (cluster,) = (await stage.client.describe_clusters([stage.cluster])).items
+        assert sorted(cluster.capacity_providers or ()) == ["fixed", "moving"]
+
+    run(scenario)
+
+
+def test_ten_capacity_providers_are_one_page(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        names = [f"p{n}" for n in range(10)]
+        for name in names:
+            stage.add_provider(name, "ENABLED")
+        read = await stage.client.describe_capacity_providers(names)
+        assert sorted(found.name for found in read.items) == names
+        assert read.next_token is None
 
     run(scenario)
 
@@ -200,5 +264,80 @@ def test_a_start_of_a_definition_that_is_not_there_is_refused(run: Runner) -> No
         assert isinstance(outcome, NotDone)
         assert outcome.code == "ClientException"
         assert outcome.request_id
+
+    run(scenario)
+
+
+# --- Attributes of hosts --------------------------------------------------------------------------
+
+
+async def carried(stage: Stage, name: str) -> list[str | None]:
+    """The attribute's value on each host that has it, in the hosts' order."""
+    read = await stage.client.describe_hosts(stage.cluster, stage.hosts)
+    by_arn = {host.container_instance_arn: host.attributes for host in read.items}
+    return [pair.value for arn in stage.hosts for pair in by_arn[arn] or () if pair.name == name]
+
+
+def test_an_attribute_is_put_on_hosts_and_replaced(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.client.describe_clusters([stage.cluster])
+        for value in ("one", "one", "two"):
+            outcome = await stage.client.put_attribute(
+                stage.cluster, stage.hosts, name="wave", value=value, permit=allowed
+            )
+            assert isinstance(outcome, Marked)
+            assert outcome.request_id
+            assert await carried(stage, "wave") == [value, value]
+
+    run(scenario)
+
+
+def test_an_attribute_is_taken_from_the_hosts_named_only(run: Runner, label: str) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.client.describe_clusters([stage.cluster])
+        await stage.client.put_attribute(
+            stage.cluster, stage.hosts, name="wave", value="one", permit=allowed
+        )
+        for _ in range(2):
+            outcome = await stage.client.delete_attribute(
+                stage.cluster, stage.hosts[:1], name="wave", permit=allowed
+            )
+            assert isinstance(outcome, Marked)
+            assert outcome.request_id
+            # moto accepts the call, but deletes only what it is told the value of.
+            left = 2 if label == "moto" else 1
+            assert await carried(stage, "wave") == ["one"] * left
+
+    run(scenario)
+
+
+def test_a_host_that_is_gone_is_refused_and_no_host_is_marked(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.client.describe_clusters([stage.cluster])
+        gone = f"{stage.hosts[0][:-32]}{'0' * 32}"
+        hosts = [gone, stage.hosts[0]]
+        for outcome in (
+            await stage.client.put_attribute(
+                stage.cluster, hosts, name="wave", value="one", permit=allowed
+            ),
+            await stage.client.delete_attribute(stage.cluster, hosts, name="wave", permit=allowed),
+        ):
+            assert isinstance(outcome, NotDone)
+            assert (outcome.meaning, outcome.code) == (Meaning.BISECT, "TargetNotFoundException")
+            assert outcome.request_id
+        assert await carried(stage, "wave") == []
+
+    run(scenario)
+
+
+def test_without_permit_no_host_is_marked(run: Runner) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.client.describe_clusters([stage.cluster])
+        outcome = await stage.client.put_attribute(
+            stage.cluster, stage.hosts, name="wave", value="one", permit=lambda: "frozen"
+        )
+        assert isinstance(outcome, NotDone)
+        assert (outcome.code, outcome.message) == ("permit", "frozen")
+        assert await carried(stage, "wave") == []
 
     run(scenario)

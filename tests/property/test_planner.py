@@ -6,14 +6,22 @@ from msgspec.structs import replace
 
 from blox.ecs.model import LIFECYCLE, Task
 from blox.scheduler.board import recount
-from blox.scheduler.daemons import survivor
+from blox.scheduler.daemons import running, survivor
 from blox.scheduler.eligibility import HostCondition, Ineligible, Lack
 from blox.scheduler.intents import Phase
 from blox.scheduler.invariants import check_verdict
-from blox.scheduler.model import WANTED, DeploymentStatus, SlotClass, VerdictKind
-from blox.scheduler.planner import judge, running
+from blox.scheduler.model import (
+    WANTED,
+    DeploymentStatus,
+    Freeze,
+    Hold,
+    Policy,
+    SlotClass,
+    VerdictKind,
+)
+from blox.scheduler.planner import judge
 from blox.scheduler.reasons import REASONS, sentence
-from blox.scheduler.verdicts import Context, Cost, Notes, Refusal, SlotFacts, Trouble
+from blox.scheduler.verdicts import Context, Cost, Gate, Notes, Refusal, SlotFacts, Trouble
 from support.judging import (
     ECS_NOW,
     NEW,
@@ -23,6 +31,7 @@ from support.judging import (
     attempt,
     context,
     dead,
+    environment,
     facts,
     task,
 )
@@ -30,6 +39,8 @@ from support.judging import (
 MANY = settings(max_examples=150, deadline=None)
 RECENT = st.floats(NOW.mono - 2000.0, NOW.mono)
 SOON = st.floats(NOW.mono - 100.0, NOW.mono + 100.0)
+HELD = Hold(host_arn="host", why="mine", until=ECS_NOW + 60.0)
+FROZEN = Freeze(id="f", scope="everything", why="sale", until=ECS_NOW + 60.0)
 NAMES = ("a", "b", "c", "d")
 STATUSES = (*LIFECYCLE[:-2], "HIBERNATING")
 
@@ -90,7 +101,12 @@ def slots(draw: st.DrawFn) -> SlotFacts:
         attempt=draw(st.sampled_from([None, None, None, *(attempt(p) for p in list(Phase)[:3])])),
         asked=draw(some),
         doubted_stops=draw(some),
+        hold=draw(st.sampled_from([None, None, None, None, HELD])),
+        gate=draw(st.sampled_from([*[Gate.OPEN] * 5, Gate.THEIRS, Gate.LEAVING])),
+        idle=draw(st.sampled_from([False, False, True])),
+        yields_later=draw(st.booleans()),
         notes=Notes(
+            idle_since=draw(st.none() | RECENT),
             pending_since=draw(st.none() | RECENT),
             stopping_since=draw(st.none() | RECENT),
             refusal=refusal,
@@ -104,7 +120,13 @@ def slots(draw: st.DrawFn) -> SlotFacts:
 def contexts(draw: st.DrawFn) -> Context:
     """Any environment that is deployed."""
     trouble = Trouble(code="x", text="denied", since=0.0, probe_at=draw(SOON))
+    ending = draw(st.sampled_from([False, False, False, True]))
+    when_idle = draw(st.sampled_from([None, 900.0]))
     return context(
+        environment=environment(ending=ending, policy=Policy(when_idle=when_idle)),
+        freeze=draw(st.sampled_from([None, None, None, FROZEN])),
+        past_open=draw(st.sampled_from([False, False, True])),
+        stops_held=draw(st.booleans()),
         status=draw(st.sampled_from([*DeploymentStatus, *[DeploymentStatus.RUNNING] * 4])),
         primed=draw(st.sampled_from([True, True, True, False])),
         trouble=draw(st.sampled_from([None, None, trouble])),
@@ -164,6 +186,9 @@ def test_the_last_daemon_is_stopped_only_for_a_reason_that_asks_for_it(
     found = judge(slot, ctx, granted=granted)
     if found.stops and len(found.stops) == len(running(slot)):
         leaving = slot.condition in (HostCondition.SUPERSEDED, HostCondition.DRAINING)
+        leaving |= ctx.environment.ending or slot.gate is Gate.LEAVING
+        since = slot.notes.idle_since
+        leaving |= slot.idle and since is not None and ctx.now.mono >= since + 900.0
         unmatched = not slot.matches and granted is Cost.UNMATCHED
         replaced = found.kind is VerdictKind.REPLACE and granted is not Cost.NONE
         assert leaving or unmatched or replaced
@@ -234,6 +259,9 @@ def test_a_grant_changes_nothing_but_candidates_of_its_cost(
     found = judge(slot, ctx, granted=granted)
     if without.candidate is granted or (without.candidate is Cost.FREE and granted is Cost.ROLLOUT):
         assert without.candidate is Cost.NONE or found.stops
+    elif without.reason == "failing-waits" and granted is Cost.REPAIR:
+        # The back-off begins with the stop that was granted, which goes on.
+        assert found == without or found.stops
     else:
         assert found == without
 
@@ -257,9 +285,12 @@ def test_the_counters_add_up_to_all_hosts(
 @given(slots(), contexts(), COSTS)
 def test_the_class_says_what_the_host_is(slot: SlotFacts, ctx: Context, granted: Cost) -> None:
     found = judge(slot, ctx, granted=granted).slot_class
+    yielded = found is SlotClass.YIELDED
     if slot.condition in (HostCondition.READY, HostCondition.DISCONNECTED):
-        wanted = slot.matches and slot.ineligible is None
+        wanted = slot.matches and slot.ineligible is None and not ctx.environment.ending
+        wanted = wanted and slot.hold is None and slot.gate is Gate.OPEN and not yielded
         assert (found in WANTED) is wanted
+        assert slot.idle or not yielded
     else:
         assert found not in WANTED
 
@@ -276,16 +307,65 @@ def test_the_survivor_does_not_depend_on_the_order_or_on_who_else_is_considered(
     tasks: tuple[Task, ...], doubted: frozenset[str], data: st.DataObject
 ) -> None:
     arns = frozenset(t.arn for t in tasks if t.arn.rsplit("/", 1)[-1] in doubted)
-    kept = survivor(tasks, doubted=arns, target=["d2"])
+    of_target = [t.arn for t in tasks if t.started_by == "d2"]
+    kept = survivor(tasks, doubted=arns, target=of_target)
     shuffled = data.draw(st.permutations(tasks))
-    assert survivor(shuffled, doubted=arns, target=["d2"]) is kept
+    assert survivor(shuffled, doubted=arns, target=of_target) is kept
     fewer = [t for t in tasks if t is kept or data.draw(st.booleans())]
-    assert survivor(fewer, doubted=arns, target=["d2"]) is kept
+    assert survivor(fewer, doubted=arns, target=of_target) is kept
 
 
 @MANY
 @given(live_task("a"), live_task("b"), st.sampled_from(["HEALTHY", "UNHEALTHY", "UNKNOWN"]))
 def test_health_takes_no_part_in_who_survives(one: Task, two: Task, health: str) -> None:
-    first = survivor([one, two], doubted=frozenset(), target=["d2"])
-    second = survivor([replace(one, health=health), two], doubted=frozenset(), target=["d2"])
+    of_target = [t.arn for t in (one, two) if t.started_by == "d2"]
+    first = survivor([one, two], doubted=frozenset(), target=of_target)
+    second = survivor([replace(one, health=health), two], doubted=frozenset(), target=of_target)
     assert first.arn == second.arn
+
+
+@MANY
+@given(slots(), contexts(), COSTS)
+def test_a_freeze_stops_everything_and_changes_nothing_else(
+    slot: SlotFacts, ctx: Context, granted: Cost
+) -> None:
+    free = judge(slot, replace(ctx, freeze=None))
+    frozen = judge(slot, replace(ctx, freeze=FROZEN), granted=granted)
+    assert frozen.kind in (VerdictKind.KEEP, VerdictKind.WAIT, VerdictKind.IGNORE)
+    assert (frozen.stops, frozen.candidate) == ((), Cost.NONE)
+    assert (frozen.slot_class, frozen.available) == (free.slot_class, free.available)
+    acting = free.stops or free.kind is VerdictKind.START or free.candidate is not Cost.NONE
+    assert acting or frozen == free
+
+
+@MANY
+@given(slots(), contexts(), COSTS)
+def test_nothing_is_started_or_stopped_on_a_host_that_is_held(
+    slot: SlotFacts, ctx: Context, granted: Cost
+) -> None:
+    ctx = replace(ctx, environment=replace(ctx.environment, ending=False))
+    ready = replace(slot, condition=HostCondition.READY, hold=HELD, attempt=None)
+    found = judge(ready, ctx, granted=granted)
+    assert (found.stops, found.candidate) == ((), Cost.NONE)
+    assert found.kind is not VerdictKind.START
+    assert found.slot_class is SlotClass.HELD
+
+
+@MANY
+@given(slots(), contexts(), COSTS)
+def test_nothing_is_started_where_a_lost_start_may_still_arrive(
+    slot: SlotFacts, ctx: Context, granted: Cost
+) -> None:
+    found = judge(slot, replace(ctx, past_open=True), granted=granted)
+    assert found.kind is not VerdictKind.START
+
+
+@MANY
+@given(slots(), contexts(), COSTS)
+def test_an_environment_that_ends_only_stops(slot: SlotFacts, ctx: Context, granted: Cost) -> None:
+    ctx = replace(ctx, environment=replace(ctx.environment, ending=True), freeze=None)
+    found = judge(slot, ctx, granted=granted)
+    assert found.kind not in (VerdictKind.START, VerdictKind.REPLACE)
+    assert found.candidate is Cost.NONE
+    if ctx.primed and slot.attempt is None:
+        assert {stop.task_arn for stop in found.stops} == {task.arn for task in running(slot)}

@@ -213,7 +213,7 @@ PLANTED: Final = (
     Planted(
         rule="R8",
         what="the youngest stays",
-        where="blox.scheduler.planner:survivor",
+        where="blox.scheduler.surplus:survivor",
         broken=lambda tasks, *, doubted, target: max(tasks, key=lambda task: task.created_at),
         noticed_by=Story(
             f"{DIRECTED}:test_a_second_daemon_of_ours_is_removed_and_the_older_one_stays"
@@ -271,14 +271,14 @@ PLANTED: Final = (
     Planted(
         rule="R17",
         what="the daemon leaves a draining host at once",
-        where="blox.scheduler.planner:drain_allows",
+        where="blox.scheduler.leaving:drain_allows",
         broken=lambda holders, since, deadline, now: (True, None),
         noticed_by=Story(f"{DIRECTED}:test_the_daemon_leaves_a_draining_host_last"),
     ),
     Planted(
         rule="R17",
         what="the same, in whole worlds",
-        where="blox.scheduler.planner:drain_allows",
+        where="blox.scheduler.leaving:drain_allows",
         broken=lambda holders, since, deadline, now: (True, None),
         noticed_by=Seeds(0, 29),
     ),

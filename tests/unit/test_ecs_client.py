@@ -1,7 +1,7 @@
 """The client against a simulated cloud in virtual time: clock, fence and outcomes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
@@ -10,7 +10,7 @@ from blox.ecs.client import NoticeKind
 from blox.ecs.errors import EcsRefused, EcsSilent, Meaning
 from blox.ecs.fence import Finding
 from blox.ecs.pacing import Category
-from blox.ecs.port import InDoubt, NotDone, Started, Stopping, WireAnswer
+from blox.ecs.port import InDoubt, Marked, NotDone, Started, Stopping, WireAnswer
 from blox.settings import Assumptions
 from blox.simulator.faults import Faults
 from blox.simulator.model import SignatureCheck, Switches
@@ -474,5 +474,173 @@ def test_lists_are_followed_page_by_page() -> None:
             pages += 1
         assert pages == 3
         assert len(set(found)) == 205
+
+    simulated(scenario)
+
+
+def test_services_are_followed_page_by_page() -> None:
+    async def scenario(stage: SimStage) -> None:
+        arns = [stage.add_service(f"s{n}", "REPLICA") for n in range(150)]
+        first = await stage.client.list_services(stage.cluster)
+        assert len(first.items) == 100
+        assert first.next_token is not None
+        second = await stage.client.list_services(stage.cluster, next_token=first.next_token)
+        assert second.next_token is None
+        assert sorted(first.items + second.items) == sorted(arns)
+
+    simulated(scenario)
+
+
+# --- Attributes of hosts --------------------------------------------------------------------------
+
+
+Mark = Callable[[SimStage], Awaitable[Marked | NotDone | InDoubt]]
+
+
+async def put(stage: SimStage) -> Marked | NotDone | InDoubt:
+    return await stage.client.put_attribute(
+        stage.cluster, stage.hosts, name="wave", value="one", permit=allowed
+    )
+
+
+async def delete(stage: SimStage) -> Marked | NotDone | InDoubt:
+    return await stage.client.delete_attribute(
+        stage.cluster, stage.hosts, name="wave", permit=allowed
+    )
+
+
+@pytest.fixture(params=[put, delete])
+def mark(request: pytest.FixtureRequest) -> Mark:
+    found: Mark = request.param
+    return found
+
+
+def test_marks_carry_the_present_and_go_out_once(mark: Mark) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        assert isinstance(await mark(stage), Marked)
+        sent = stage.tap.sent[-1]
+        assert stage.live.now() - sent.date == pytest.approx(0, abs=2)
+        assert sent.fresh
+        assert len(stage.tap.sent) == 2
+
+    simulated(scenario)
+
+
+def test_nothing_is_marked_before_ecs_has_told_its_time(mark: Mark) -> None:
+    async def scenario(stage: SimStage) -> None:
+        outcome = await mark(stage)
+        assert isinstance(outcome, NotDone)
+        assert (outcome.meaning, outcome.code) == (Meaning.DID_NOT_HAPPEN, "clock")
+        assert stage.tap.sent == []
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "meaning"),
+    [
+        ("ThrottlingException", 400, Meaning.DID_NOT_HAPPEN),
+        ("ExpiredTokenException", 400, Meaning.DID_NOT_HAPPEN),
+        ("AccessDeniedException", 400, Meaning.ENVIRONMENT),
+        ("ClusterNotFoundException", 400, Meaning.CLUSTER),
+        ("TargetNotFoundException", 400, Meaning.BISECT),
+        ("AttributeLimitExceededException", 400, Meaning.BISECT),
+        ("InvalidParameterException", 400, Meaning.BISECT),
+    ],
+)
+def test_a_refused_mark_was_not_made(mark: Mark, code: str, status: int, meaning: Meaning) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        stage.tap.answers = _error(code, status)
+        outcome = await mark(stage)
+        assert isinstance(outcome, NotDone)
+        assert (outcome.meaning, outcome.code) == (meaning, code)
+        assert outcome.throttled is (code == "ThrottlingException")
+        assert outcome.request_id
+        assert len(stage.tap.sent) == 2
+
+    simulated(scenario)
+
+
+def test_a_throttled_mark_slows_what_acts(mark: Mark) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        stage.tap.answers = _error("ThrottlingException")
+        await mark(stage)
+        pacer = stage.client._pacer
+        assert pacer.throttled_recently(Category.RESOURCE_MODIFY)
+        assert not pacer.throttled_recently(Category.CLUSTER_READ)
+
+    simulated(scenario)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(garble=1.0),
+        Faults(error_after=1.0),
+        Faults(error_before=1.0),
+        Faults(drop_answer=1.0),
+    ],
+    ids=["garbled", "error after", "error before", "dropped"],
+)
+def test_a_mark_without_a_whole_answer_of_ecs_is_in_doubt(mark: Mark, faults: Faults) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        stage.cloud.faults = faults
+        begin = stage.clock.monotonic()
+        outcome = await mark(stage)
+        assert isinstance(outcome, InDoubt)
+        assert outcome.signed_at == pytest.approx(begin, abs=0.1)
+        assert len(stage.tap.sent) == 2
+
+    simulated(scenario)
+
+
+def test_an_unreachable_ecs_marked_nothing(mark: Mark) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        stage.cloud.faults = Faults(unreachable=1.0)
+        outcome = await mark(stage)
+        assert isinstance(outcome, NotDone)
+        assert (outcome.meaning, outcome.code) == (Meaning.DID_NOT_HAPPEN, "connect")
+        assert set(stage.cloud.counts) == {"DescribeClusters"}
+
+    simulated(scenario)
+
+
+def test_a_mark_refused_for_its_signature_does_not_end_dating_back(mark: Mark) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        stage.tap.answers = _error("InvalidSignatureException")
+        assert isinstance(await mark(stage), NotDone)
+        assert stage.client.assumptions_in_force == Assumptions()
+        assert stage.notices == []
+
+    simulated(scenario)
+
+
+def test_where_credentials_refuse_old_dates_marks_are_accepted(mark: Mark) -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        assert isinstance(await mark(stage), Marked)
+
+    simulated(scenario, switches=PICKY)
+
+
+def test_the_eleventh_attribute_is_one_too_many() -> None:
+    async def scenario(stage: SimStage) -> None:
+        await read(stage)
+        outcomes = [
+            await stage.client.put_attribute(
+                stage.cluster, stage.hosts[:1], name=f"a{n}", value="v", permit=allowed
+            )
+            for n in range(11)
+        ]
+        assert all(isinstance(outcome, Marked) for outcome in outcomes[:10])
+        last = outcomes[10]
+        assert isinstance(last, NotDone)
+        assert (last.meaning, last.code) == (Meaning.BISECT, "AttributeLimitExceededException")
 
     simulated(scenario)

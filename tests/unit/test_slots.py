@@ -66,6 +66,8 @@ def gathered(
         notes=Notes(),
         needs=needs,
         names=lambda found: f"holder of {found.arn[-1]}",
+        yields=lambda _: False,
+        hold=None,
         now=NOW,
         settings=SETTINGS,
     )

@@ -7,11 +7,11 @@ are in it too: the verdicts tell them apart, this number does not.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from blox.base.ambient import Clock
-from blox.ecs.port import EcsActs, Permit, StartOutcome, StartRequest, StopOutcome
+from blox.ecs.port import EcsActs, MarkOutcome, Permit, StartOutcome, StartRequest, StopOutcome
 from blox.ecs.seen import Touched
 
 FORGOTTEN_AFTER: Final = 60.0
@@ -78,3 +78,13 @@ class TimedActs:
         self, cluster: str, task: str, *, reason: str, permit: Permit
     ) -> StopOutcome:
         return await self._acts.stop_task(cluster, task, reason=reason, permit=permit)
+
+    async def put_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, value: str, permit: Permit
+    ) -> MarkOutcome:
+        return await self._acts.put_attribute(cluster, hosts, name=name, value=value, permit=permit)
+
+    async def delete_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, permit: Permit
+    ) -> MarkOutcome:
+        return await self._acts.delete_attribute(cluster, hosts, name=name, permit=permit)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from blox.ecs.model import (
+    CapacityProviderDocument,
     ClusterDocument,
     HostDocument,
     ServiceDocument,
@@ -18,6 +19,7 @@ from blox.ecs.port import EcsReads, NotSent, Permit, Read, Transport, WireAnswer
 
 READS: Final = frozenset(
     {
+        "ListClusters",
         "DescribeClusters",
         "ListContainerInstances",
         "DescribeContainerInstances",
@@ -25,6 +27,8 @@ READS: Final = frozenset(
         "DescribeTasks",
         "DescribeTaskDefinition",
         "DescribeServices",
+        "ListServices",
+        "DescribeCapacityProviders",
     }
 )
 
@@ -63,6 +67,14 @@ class ReadsOnly:
         self, cluster: str, services: Sequence[str]
     ) -> Read[ServiceDocument]:
         return await self.__reads.describe_services(cluster, services)
+
+    async def list_services(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
+        return await self.__reads.list_services(cluster, next_token=next_token)
+
+    async def describe_capacity_providers(
+        self, names: Sequence[str]
+    ) -> Read[CapacityProviderDocument]:
+        return await self.__reads.describe_capacity_providers(names)
 
     def now(self) -> float:
         return self.__reads.now()

@@ -21,6 +21,8 @@ from blox.clusterstate.counters import Counters
 from blox.clusterstate.source import EventSource, M, QueueUnavailable
 from blox.ecs.events import HostEvent, Ignored, Misunderstood, TaskEvent, read_event
 
+RECEIVES = 4
+"""How many receives are under way at once."""
 KEPT = 100
 """Rejected messages that are kept."""
 KEPT_BYTES = 16_384
@@ -64,7 +66,7 @@ class Ingest(Generic[M]):
     """Feeds one view from one queue."""
 
     def __init__(
-        self, view: Intake, source: EventSource[M], clock: Clock, *, receives: int = 4
+        self, view: Intake, source: EventSource[M], clock: Clock, *, receives: int = RECEIVES
     ) -> None:
         """`receives`: how many receives are under way at once."""
         self._view = view

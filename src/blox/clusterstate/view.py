@@ -19,8 +19,9 @@ from blox.base.ids import parse_arn
 from blox.base.tasks import TaskSet
 from blox.clusterstate.cluster import Cluster, Told
 from blox.clusterstate.counters import Counters
-from blox.clusterstate.drift import Drift
+from blox.clusterstate.drift import Drift, Tally
 from blox.clusterstate.merge import Evidence
+from blox.clusterstate.providers import ScalingProviders
 from blox.clusterstate.services import DaemonServices
 from blox.clusterstate.shared import SharedCall, within
 from blox.clusterstate.sweep import Sweeper
@@ -85,7 +86,8 @@ class View:
         self._resolving: dict[str, str | None] = {}
         self._early: dict[str, list[tuple[Presumed, float]]] = {}
         self._listeners: list[Callable[[Touched], None]] = []
-        self._services = DaemonServices(reads, clock, changed=self._service_changed)
+        self._services = DaemonServices(reads, clock, changed=self._touch_all)
+        self._providers = ScalingProviders(reads, clock, changed=self._touch_all)
         self._tasks = TaskSet("view")
 
     # --- What is known ----------------------------------------------------------------------------
@@ -143,9 +145,19 @@ class View:
         it be looked up."""
         return self._services.is_daemon(cluster_arn, group)
 
+    def scales_in(self, cluster_arn: str, provider: str) -> bool:
+        """Whether ECS removes idle hosts of this capacity provider, as far as known; asking makes
+        it be looked up. False for ""."""
+        return self._providers.scales_in(cluster_arn, provider)
+
     def subscribe(self, listener: Callable[[Touched], None]) -> None:
         """Call `listener` after each change, before the change's cause returns."""
         self._listeners.append(listener)
+
+    def changes(self) -> Tally | None:
+        """Changes of tasks of the last ten to twenty minutes, told by events and missed by them;
+        None without a queue."""
+        return None if self._drift is None else self._drift.tally(now=self._clock.monotonic())
 
     def problems(self) -> tuple[str, ...]:
         """What is wrong beside single clusters' read errors: a sentence each."""
@@ -228,6 +240,7 @@ class View:
         Raises BackgroundTaskEnded when a part of the view has broken.
         """
         self._tasks.start(self._services.run(), name="services", eternal=True)
+        self._tasks.start(self._providers.run(), name="capacity providers", eternal=True)
         for cluster in self._named:
             await self.follow(cluster)
         await self._tasks.watch()
@@ -258,6 +271,7 @@ class View:
         for task in watched.tasks:
             task.cancel()
         self._services.forget(cluster_arn)
+        self._providers.forget(cluster_arn)
         self._tell(Touched(cluster_arn=cluster_arn, cluster=True))
 
     async def look(self, cluster_arn: str) -> bool:
@@ -402,7 +416,7 @@ class View:
         if touched is not None:
             self._tell(touched)
 
-    def _service_changed(self, cluster_arn: str) -> None:
+    def _touch_all(self, cluster_arn: str) -> None:
         self._tell(Touched(cluster_arn=cluster_arn, cluster=True))
 
     def _tell(self, touched: Touched) -> None:

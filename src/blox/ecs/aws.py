@@ -49,7 +49,9 @@ class Service(NamedTuple):
 
 ECS: Final = Service("ecs", "application/x-amz-json-1.1", "AmazonEC2ContainerServiceV20141113")
 SQS: Final = Service("sqs", "application/x-amz-json-1.0", "AmazonSQS")
+EVENTS: Final = Service("events", "application/x-amz-json-1.1", "AWSEvents")
 STS: Final = Service("sts", "application/x-www-form-urlencoded; charset=utf-8", None)
+IAM: Final = Service("iam", "application/x-www-form-urlencoded; charset=utf-8", None)
 
 
 class _Exchange:

@@ -8,7 +8,8 @@ in the network. ECS refuses a signature older than S, so nothing of ours can be 
 that. Dating StartTask and StopTask back by B makes them that old already at birth: they live for
 S' = S - B. ECS's time comes from its own Date headers (`blox.ecs.ecsclock`); until the first one is
 known nothing is sent that acts, because this machine's clock may be minutes ahead, which would
-lengthen that life.
+lengthen that life. Attributes of hosts are set and taken away dated with the present: that can be
+repeated until ECS shows what was meant. Who reverses one that is in doubt looks again S later.
 
 The fence is not believed in but tried: `probe` sends a read that must be refused.
 """
@@ -32,6 +33,7 @@ from blox.ecs.errors import (
 )
 from blox.ecs.fence import Finding, ProbeResult
 from blox.ecs.model import (
+    CapacityProviderDocument,
     ClusterDocument,
     HostDocument,
     ServiceDocument,
@@ -42,6 +44,8 @@ from blox.ecs.pacing import CATEGORY_OF, Kind, Pacer
 from blox.ecs.port import (
     InDoubt,
     Lost,
+    Marked,
+    MarkOutcome,
     NotDone,
     NotSent,
     Permit,
@@ -193,6 +197,20 @@ class EcsClient:
         answer, found = await self._read(request, wire.ServicesAnswer)
         return outcomes.page(answer, found.services, found.failures)
 
+    async def list_services(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
+        request = wire.list_services(cluster, next_token)
+        answer, found = await self._read(request, wire.ServiceArnsAnswer)
+        return outcomes.page(answer, found.service_arns, next_token=found.next_token)
+
+    async def describe_capacity_providers(
+        self, names: Sequence[str]
+    ) -> Read[CapacityProviderDocument]:
+        request = wire.describe_capacity_providers(names)
+        answer, found = await self._read(request, wire.ProvidersAnswer)
+        return outcomes.page(
+            answer, found.capacity_providers, found.failures, next_token=found.next_token
+        )
+
     async def _read(self, request: wire.Request, form: type[A]) -> tuple[WireAnswer, A]:
         """Ask once; and once more when ECS refused the signature and its own Date shows that our
         clock was the reason (before the first answer, or after this machine was suspended)."""
@@ -233,7 +251,7 @@ class EcsClient:
     # --- Acts -------------------------------------------------------------------------------------
 
     async def start_task(self, request: StartRequest, permit: Permit) -> StartOutcome:
-        answer = await self._act(wire.start_task(request), permit)
+        answer = await self._act(wire.start_task(request), permit, dated_back=True)
         if not isinstance(answer, WireAnswer):
             return answer
         try:
@@ -251,7 +269,7 @@ class EcsClient:
     async def stop_task(
         self, cluster: str, task: str, *, reason: str, permit: Permit
     ) -> StopOutcome:
-        answer = await self._act(wire.stop_task(cluster, task, reason), permit)
+        answer = await self._act(wire.stop_task(cluster, task, reason), permit, dated_back=True)
         if not isinstance(answer, WireAnswer):
             return answer
         try:
@@ -262,7 +280,29 @@ class EcsClient:
             signed_at=answer.signed_at, task=found.task, request_id=outcomes.request_id_of(answer)
         )
 
-    async def _act(self, request: wire.Request, permit: Permit) -> WireAnswer | NotDone | InDoubt:
+    async def put_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, value: str, permit: Permit
+    ) -> MarkOutcome:
+        return await self._mark(wire.put_attributes(cluster, hosts, name, value), permit)
+
+    async def delete_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, permit: Permit
+    ) -> MarkOutcome:
+        return await self._mark(wire.delete_attributes(cluster, hosts, name), permit)
+
+    async def _mark(self, request: wire.Request, permit: Permit) -> MarkOutcome:
+        answer = await self._act(request, permit, dated_back=False)
+        if not isinstance(answer, WireAnswer):
+            return answer
+        try:
+            wire.decode(answer.body, wire.AttributesAnswer)
+        except wire.Unreadable as error:
+            return outcomes.unreadable(answer, error)
+        return Marked(request_id=outcomes.request_id_of(answer))
+
+    async def _act(
+        self, request: wire.Request, permit: Permit, *, dated_back: bool
+    ) -> WireAnswer | NotDone | InDoubt:
         """Send one act once: the answer of ECS that accepted it, or what became of it."""
         if not self._time.known:
             return outcomes.not_sent(
@@ -273,7 +313,7 @@ class EcsClient:
             answer = await self._exchange(
                 request,
                 trail,
-                date=lambda now: fence.acting_date(now, self._assumptions),
+                date=lambda now: fence.acting_date(now, self._assumptions) if dated_back else now,
                 permit=permit,
                 fresh=True,
             )
@@ -289,7 +329,7 @@ class EcsClient:
         if answer.status == 200 and outcomes.request_id_of(answer):
             return answer
         outcome = outcomes.act_refusal(answer)
-        if isinstance(outcome, NotDone):
+        if dated_back and isinstance(outcome, NotDone):
             self._doubt_backdating(outcome, answer, trail)
         return outcome
 

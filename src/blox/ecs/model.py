@@ -64,6 +64,8 @@ class Overrides(Document, frozen=True):
 
 class ContainerDocument(Document, frozen=True):
     name: str = ""
+    image: str | None = None
+    image_digest: str | None = None
     last_status: str | None = None
     exit_code: int | None = None
     reason: str | None = None
@@ -130,6 +132,7 @@ class ClusterDocument(Document, frozen=True):
     cluster_arn: str
     cluster_name: str = ""
     status: str = ACTIVE
+    capacity_providers: tuple[str, ...] | None = None
 
 
 class Failure(Document, frozen=True):
@@ -141,10 +144,57 @@ class Failure(Document, frozen=True):
     detail: str | None = None
 
 
+class PlacementConstraint(Document, frozen=True):
+    type: str | None = None
+    expression: str | None = None
+
+
 class ServiceDocument(Document, frozen=True):
+    """A service, reduced to what tells a DAEMON service's hosts.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Service.html"""
+
     service_name: str
+    service_arn: str = ""
     scheduling_strategy: str = "REPLICA"
+    launch_type: str = ""
+    """EC2, FARGATE or EXTERNAL; "" when the service has a capacity provider strategy."""
     status: str = ACTIVE
+    task_definition: str = ""
+    desired_count: int = 0
+    running_count: int = 0
+    pending_count: int = 0
+    placement_constraints: tuple[PlacementConstraint, ...] | None = None
+
+
+class ManagedScaling(Document, frozen=True):
+    status: str | None = None
+    """ENABLED or DISABLED."""
+
+
+class AutoScalingGroupProvider(Document, frozen=True):
+    auto_scaling_group_arn: str = ""
+    managed_scaling: ManagedScaling | None = None
+    managed_termination_protection: str | None = None
+    managed_draining: str | None = None
+
+
+class CapacityProviderDocument(Document, frozen=True):
+    """What makes hosts come and go.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CapacityProvider.html"""
+
+    name: str
+    status: str = ACTIVE
+    auto_scaling_group_provider: AutoScalingGroupProvider | None = None
+
+    @property
+    def scales_in(self) -> bool:
+        """Whether ECS removes idle hosts of this provider: a host on which any task runs that is
+        not of a DAEMON service is never idle.
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/managed-termination-protection.html
+        """
+        group = self.auto_scaling_group_provider
+        scaling = None if group is None else group.managed_scaling
+        return scaling is not None and scaling.status == "ENABLED"
 
 
 class PortMapping(Document, frozen=True):
@@ -172,11 +222,6 @@ class ContainerDefinition(Document, frozen=True):
 class RuntimePlatform(Document, frozen=True):
     cpu_architecture: str | None = None
     operating_system_family: str | None = None
-
-
-class PlacementConstraint(Document, frozen=True):
-    type: str | None = None
-    expression: str | None = None
 
 
 class TaskDefinition(Document, frozen=True):

@@ -55,14 +55,20 @@ PUBLISHED: Final = {
 CATEGORY_OF: Final = {
     "StartTask": Category.RESOURCE_MODIFY,
     "StopTask": Category.RESOURCE_MODIFY,
+    "PutAttributes": Category.RESOURCE_MODIFY,
+    "DeleteAttributes": Category.RESOURCE_MODIFY,
     "ListContainerInstances": Category.RESOURCE_READ,
     "DescribeContainerInstances": Category.RESOURCE_READ,
     "ListTasks": Category.RESOURCE_READ,
     "DescribeTasks": Category.RESOURCE_READ,
     "DescribeClusters": Category.CLUSTER_READ,
+    "DescribeCapacityProviders": Category.CLUSTER_READ,
     "DescribeTaskDefinition": Category.DEFINITION_READ,
     "DescribeServices": Category.SERVICE_READ,
+    "ListServices": Category.SERVICE_READ,
 }
+"""Where each call counts. AWS's list has no place for DescribeCapacityProviders: it is taken for a
+cluster read, the smallest of the read buckets."""
 
 RECOVERY: Final = 0.05
 """Part of the full rate that comes back each second without a throttle."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from blox.ecs.errors import Meaning
 from blox.ecs.model import (
+    CapacityProviderDocument,
     ClusterDocument,
     Failure,
     HostDocument,
@@ -97,13 +98,21 @@ class Stopping(Struct, frozen=True, kw_only=True, tag=True):
     request_id: str
 
 
+class Marked(Struct, frozen=True, kw_only=True, tag=True):
+    """ECS accepted a PutAttributes or a DeleteAttributes."""
+
+    request_id: str
+
+
 StartOutcome = Started | NotDone | InDoubt
 StopOutcome = Stopping | NotDone | InDoubt
+MarkOutcome = Marked | NotDone | InDoubt
 
 
 class EcsReads(Protocol):
     """Reads. Each may raise EcsRefused or EcsSilent. Lists return one page; only an absent
-    `next_token` ends a list. Describes take at most 100 ARNs (services: 10)."""
+    `next_token` ends a list. Describes take at most 100 ARNs (services and capacity providers: 10).
+    """
 
     async def describe_clusters(self, clusters: Sequence[str]) -> Read[ClusterDocument]: ...
 
@@ -127,6 +136,14 @@ class EcsReads(Protocol):
         self, cluster: str, services: Sequence[str]
     ) -> Read[ServiceDocument]: ...
 
+    async def list_services(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
+        """ARNs of the cluster's services; a page is at most 100."""
+        ...
+
+    async def describe_capacity_providers(
+        self, names: Sequence[str]
+    ) -> Read[CapacityProviderDocument]: ...
+
     def now(self) -> float:
         """Our estimate of ECS's clock, seconds since 1970-01-01 UTC: the last Date header plus our
         monotonic time since (a lower bound); this machine's wall clock before the first answer."""
@@ -134,13 +151,26 @@ class EcsReads(Protocol):
 
 
 class EcsActs(Protocol):
-    """The two calls that act. They never raise and are never repeated by themselves."""
+    """The calls that act. They never raise and are never repeated by themselves."""
 
     async def start_task(self, request: StartRequest, permit: Permit) -> StartOutcome: ...
 
     async def stop_task(
         self, cluster: str, task: str, *, reason: str, permit: Permit
     ) -> StopOutcome: ...
+
+    async def put_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, value: str, permit: Permit
+    ) -> MarkOutcome:
+        """Give at most 10 hosts (ARNs) this custom attribute; replaces a former value. Can be
+        repeated at will: doing it twice is doing it once."""
+        ...
+
+    async def delete_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, permit: Permit
+    ) -> MarkOutcome:
+        """Take this custom attribute from at most 10 hosts (ARNs). Can be repeated at will."""
+        ...
 
 
 # --- Transport ------------------------------------------------------------------------------------

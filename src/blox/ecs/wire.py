@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from blox.ecs.model import (
     MARKER,
+    CapacityProviderDocument,
     ClusterDocument,
     Failure,
     HostDocument,
@@ -25,6 +26,12 @@ from blox.ecs.port import StartRequest
 
 PAGE: Final = 100
 """The most items that a list answers or a describe takes (DescribeServices: 10)."""
+PROVIDERS: Final = 10
+"""Names for one DescribeCapacityProviders: it takes 100, but answers no more than 10 at a time.
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeCapacityProviders.html"""
+TARGETS: Final = 10
+"""The most attributes, and so hosts, of one PutAttributes or DeleteAttributes.
+https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PutAttributes.html"""
 REASON_LIMIT: Final = 255
 """Characters of a StopTask's reason; ECS documents no limit, the agent's are longer."""
 OVERRIDES_LIMIT: Final = 7600
@@ -102,8 +109,20 @@ class ServicesAnswer(_Answer, frozen=True):
     services: tuple[ServiceDocument, ...] = ()
 
 
+class ServiceArnsAnswer(_Answer, frozen=True):
+    service_arns: tuple[str, ...] = ()
+
+
+class ProvidersAnswer(_Answer, frozen=True):
+    capacity_providers: tuple[CapacityProviderDocument, ...] = ()
+
+
 class StopAnswer(_Answer, frozen=True):
     task: TaskDocument | None = None
+
+
+class AttributesAnswer(_Answer, frozen=True):
+    """Of PutAttributes and DeleteAttributes. What it repeats of the request is not read."""
 
 
 def decode(body: bytes, answer: type[A]) -> A:
@@ -214,6 +233,39 @@ def describe_task_definition(definition: str) -> Request:
 def describe_services(cluster: str, services: Sequence[str]) -> Request:
     """DescribeServices, of at most 10 names or ARNs."""
     return _request("DescribeServices", {"cluster": cluster, "services": list(services)})
+
+
+def list_services(cluster: str, next_token: str | None = None) -> Request:
+    """ListServices of every strategy and launch type, by whole pages (10 if not asked for).
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServices.html"""
+    return _request(
+        "ListServices", {"cluster": cluster, "maxResults": PAGE, "nextToken": next_token}
+    )
+
+
+def describe_capacity_providers(names: Sequence[str]) -> Request:
+    """DescribeCapacityProviders, of at most 10 names or ARNs: one page, whole."""
+    return _request("DescribeCapacityProviders", {"capacityProviders": list(names)})
+
+
+def put_attributes(cluster: str, hosts: Sequence[str], name: str, value: str) -> Request:
+    """PutAttributes of one name and value on at most 10 hosts, by ARN."""
+    return _request(
+        "PutAttributes",
+        {
+            "cluster": cluster,
+            "attributes": [{"name": name, "value": value, "targetId": arn} for arn in hosts],
+        },
+    )
+
+
+def delete_attributes(cluster: str, hosts: Sequence[str], name: str) -> Request:
+    """DeleteAttributes of one name from at most 10 hosts, by ARN; whatever its value.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteAttributes.html"""
+    return _request(
+        "DeleteAttributes",
+        {"cluster": cluster, "attributes": [{"name": name, "targetId": arn} for arn in hosts]},
+    )
 
 
 def stop_task(cluster: str, task: str, reason: str) -> Request:

@@ -160,7 +160,13 @@ class Board:
             else:
                 entries.pop(host, None)
 
-    def spend(self, max_unavailable: str, *, replacing: bool = True) -> list[str]:
+    def unmatched_pending(self) -> int:
+        """Daemons on hosts that stopped matching whose stop has not been allowed yet."""
+        return sum(host not in self.granted for host in self.candidates[Cost.UNMATCHED])
+
+    def spend(
+        self, max_unavailable: str, *, replacing: bool = True, unmatched: int | None = None
+    ) -> list[str]:
         """Grant what the budget allows now, broken first; returns the hosts newly granted. The
         caller judges them again at once, so that they count as unavailable from here.
 
@@ -168,7 +174,8 @@ class Board:
         than the allowance are in motion, so that they neither wait for each other nor go all at
         once. Healthy ones of an older revision go only while the unavailable, whatever the cause,
         leave room. Hosts that stopped matching go within the same allowance. `replacing`: False
-        while it is not known whether a replacement could start.
+        while it is not known whether a replacement could start. `unmatched`: so many stops on hosts
+        that stopped matching are not held (R24).
         """
         tally = recount(self.verdicts.values())
         limit = allowance(max_unavailable, tally.wanted)
@@ -185,7 +192,8 @@ class Board:
             max_unavailable, tally.wanted + leaving + len(self.candidates[Cost.UNMATCHED])
         )
         busy = leaving + tally.unavailable + len(rollout)
-        return [*replaced, *rollout, *self._grant(Cost.UNMATCHED, limit - busy)]
+        room = limit - busy if unmatched is None else min(unmatched, limit - busy)
+        return [*replaced, *rollout, *self._grant(Cost.UNMATCHED, room)]
 
     def hand_back_if_spent(self, host: str, max_unavailable: str) -> bool:
         """Take back a grant from the budget whose stop is about to be sent, if more hosts have

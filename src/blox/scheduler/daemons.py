@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
+from blox.base.ids import short_id
 from blox.ecs.model import LIFECYCLE, RUNNING, Task, family_of_task
 from blox.scheduler.model import Environment
 from blox.scheduler.verdicts import Context, SlotFacts
@@ -25,8 +26,10 @@ class Ownership(StrEnum):
 
 
 def ownership(task: Task, environment: Environment) -> Ownership:
-    """R10: ours is what carries one of the environment's deployment ids and a marker. Family and
-    group decide nothing."""
+    """R10: ours is what carries one of the environment's deployment ids and a marker, or was
+    adopted by its ARN. Family and group decide nothing."""
+    if environment.adopted and short_id(task.arn) in environment.adopted:
+        return Ownership.OURS
     if task.started_by not in environment.deployed:
         return Ownership.FOREIGN
     if task.intent is None:
@@ -41,16 +44,28 @@ def occupies(task: Task, environment: Environment, family: str) -> bool:
     return task.group == environment.group or family_of_task(task) == family
 
 
+def running(facts: SlotFacts) -> tuple[Task, ...]:
+    """R of the table: live, wanted by ECS, identified, and not being stopped by us."""
+    return tuple(
+        task
+        for task in facts.live
+        if task.wanted_by_ecs
+        and task.last_status not in AFTER_RUNNING
+        and task.arn not in facts.asked
+        and task.arn not in facts.unidentified
+    )
+
+
 def survivor(tasks: Sequence[Task], *, doubted: frozenset[str], target: Sequence[str]) -> Task:
     """R8: which of several daemons stays. A total order, so that no two looks disagree: not being
-    stopped, RUNNING, of the target (`target`: its deployment ids), oldest, ARN. Health takes no
+    stopped, RUNNING, of the target (`target`: ARNs of those), oldest, ARN. Health takes no
     part: a lagging health must not make two looks choose two survivors."""
     return min(
         tasks,
         key=lambda task: (
             task.arn in doubted,
             task.last_status != RUNNING,
-            task.started_by not in target,
+            task.arn not in target,
             task.created_at if task.created_at is not None else float("inf"),
             task.arn,
         ),
@@ -89,7 +104,7 @@ def readiness(task: Task, facts: SlotFacts, context: Context) -> tuple[Readiness
         return Readiness.SETTLING, None
     started = task.started_at or task.created_at or now.ecs
     ran = max(0.0, now.ecs - started)
-    if not context.checks.get(context.environment.deployed.get(task.started_by, ""), False):
+    if not context.checks.get(context.environment.digest_of(task) or "", False):
         left = context.environment.policy.min_healthy_seconds - ran
         return (Readiness.HEALTHY, None) if left <= 0 else (Readiness.SETTLING, now.mono + left)
     if task.health == "HEALTHY":

@@ -1,7 +1,4 @@
-"""Ending doubts: by seeing the task at any time, by not seeing it only when that proves anything.
-
-Also the later life of intents: entered into the view at start, deleted when they tell nothing new.
-"""
+"""Ending doubts: by seeing the task at any time, by not seeing it only when that proves a thing."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -47,10 +44,8 @@ class Doubts:
         """Clusters that are looked at until no doubt is left; set when another one has begun."""
         self._presumed: set[str] = set()
         self._describe: dict[str, dict[str, None]] = {}
-        self._tombstones: dict[str, float] = {}
 
     def start(self) -> None:
-        self._tasks.start(self._tidy(), name="tidy", eternal=True)
         for attempt in self._state.book.unsettled():
             self.began(attempt.intent.cluster_arn)
 
@@ -207,20 +202,7 @@ class Doubts:
         finally:
             del self._describe[cluster_arn]
 
-    async def _poll_health(self) -> None:
-        """Events carry no health: daemons with a health check are described until HEALTHY."""
-        for tracked in self._state.tracked.values():
-            if not any(tracked.checks.values()):
-                continue
-            unsure = [
-                task
-                for host, verdict in tracked.board.verdicts.items()
-                if verdict.reason == "settling" and (task := verdict.details.get("task"))
-            ]
-            if unsure:
-                self.describe_soon(tracked.cluster_arn, unsure)
-
-    # --- Forgetting -------------------------------------------------------------------------------
+    # --- Remembering ------------------------------------------------------------------------------
 
     def _persist(self, attempt: Attempt) -> None:
         self._tasks.start(self._save(attempt), name=f"settle {attempt.intent.id}")
@@ -232,57 +214,3 @@ class Doubts:
             await self._state.repository.settle_intent(attempt.intent)
         except BloxError as error:
             _log.warning("could not settle an intent", problem=error.message)
-
-    async def _tidy(self) -> None:
-        waited = 0.0
-        poll, cleanup = (
-            self._state.settings.view.health_poll,
-            (self._state.settings.scheduler.intent_cleanup),
-        )
-        while True:
-            await asyncio.sleep(poll)
-            await self._poll_health()
-            waited += poll
-            if waited >= cleanup:
-                waited = 0.0
-                await self._clean_up()
-
-    async def _clean_up(self) -> None:
-        now = self._state.clock.monotonic()
-        self._state.stops.prune(now)
-        due = self._state.book.due(now=now)
-        try:
-            if due:
-                await self._state.repository.drop_intents(due)
-                self._state.book.forget(due)
-            for environment in self._state.repository.tombstones():
-                if self._forgettable(environment.id, now):
-                    await self._state.repository.forget_environment(environment.id)
-                    self._unfollow(environment.cluster_arn)
-        except BloxError as error:
-            _log.warning("could not clean up", problem=error.message)
-
-    def _unfollow(self, cluster_arn: str) -> None:
-        repository = self._state.repository
-        left = (*repository.environments(), *repository.tombstones())
-        if all(environment.cluster_arn != cluster_arn for environment in left):
-            self._state.view.unfollow(cluster_arn)
-
-    def _forgettable(self, environment_id: str, now: float) -> bool:
-        """Whether no task can carry an id of this deleted environment any more."""
-        environment = self._state.repository.environment(environment_id)
-        if environment is None:
-            return False
-        since = self._tombstones.setdefault(environment_id, now)
-        cluster = self._state.view.cluster(environment.cluster_arn)
-        known = cluster is not None and (cluster.primed or cluster.status != "ACTIVE")
-        return (
-            known
-            and now > since + self._state.book.window
-            and all(a.intent.environment_id != environment_id for a in self._state.book.unsettled())
-            and not any(
-                task.live
-                for deployment_id in environment.deployed
-                for task in self._state.view.started_by(deployment_id)
-            )
-        )

@@ -7,12 +7,13 @@ decision compares them with our clock.
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 
-from blox.ecs.model import TaskDefinition
+from blox.base.ids import short_id
+from blox.ecs.model import Task, TaskDefinition
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -24,6 +25,11 @@ class Policy(Struct, frozen=True, kw_only=True):
     """RUNNING for so long is healthy, where the definition has no health check."""
     progress_deadline: float = 600.0
     drain_deadline: float = 900.0
+    beside: bool = False
+    """Start also where somebody else runs this daemon already."""
+    when_idle: float | None = None
+    """On hosts that ECS would remove when idle: leave after nothing but daemons has run there for
+    so long, and come back with the next other task. None: stay."""
 
 
 class Revision(Struct, frozen=True, kw_only=True):
@@ -41,6 +47,23 @@ class Revision(Struct, frozen=True, kw_only=True):
     @property
     def definition_arn(self) -> str:
         return self.definition.task_definition_arn
+
+
+class AdoptedContent(Struct, frozen=True, kw_only=True):
+    """What adopted tasks run: never deployed by us, so not a revision."""
+
+    digest: str
+    """Equal to a revision's if the tasks count as that revision; else no revision ever has it."""
+    definition: TaskDefinition
+
+
+class Confirmation(Struct, frozen=True, kw_only=True):
+    """Somebody has said that these many stops are meant (R24)."""
+
+    revision: int
+    stops: int
+    until: float
+    """ECS's clock."""
 
 
 def digest_of(definition_arn: str, task: Mapping[str, object]) -> str:
@@ -66,6 +89,19 @@ class Environment(Struct, frozen=True, kw_only=True):
     deployed: Mapping[str, str] = {}
     """Deployment id → digest of its revision, for every deployment that a live task may still carry
     in startedBy (R10), oldest first."""
+    adopted: Mapping[str, int] = {}
+    """Task id → what it runs: an index into `adopted_contents`. Tasks that others started and that
+    are ours since somebody said so."""
+    adopted_contents: tuple[AdoptedContent, ...] = ()
+    lost_past: bool = False
+    """It follows one whose records are lost: a start of that one may still arrive, so none of ours
+    begins until it certainly would have shown."""
+    ending: bool = False
+    """Its tasks are being stopped; it is deleted when none is left."""
+    gate: str = ""
+    """A custom attribute of hosts: while a DAEMON service is being replaced, only hosts that it
+    marks as ours are ours. "" when there is no such service."""
+    confirmed: Confirmation | None = None
     created_at: float = 0.0
     deleted_at: float | None = None
     """Set: a tombstone, kept while a live task carries one of its deployment ids."""
@@ -77,6 +113,15 @@ class Environment(Struct, frozen=True, kw_only=True):
     @property
     def deployment_ids(self) -> tuple[str, ...]:
         return tuple(self.deployed)
+
+    def digest_of(self, task: Task) -> str | None:
+        """The digest of what the task runs, if it says that it is this environment's; whether it is
+        indeed, `ownership` decides."""
+        if self.adopted:
+            index = self.adopted.get(short_id(task.arn))
+            if index is not None:
+                return self.adopted_contents[index].digest
+        return self.deployed.get(task.started_by)
 
     @property
     def group(self) -> str:
@@ -165,6 +210,55 @@ class Intent(Struct, frozen=True, kw_only=True):
         return tuple(host for host in self.hosts if host not in self.settled)
 
 
+class Freeze(Struct, frozen=True, kw_only=True):
+    """Somebody told us to start and stop nothing, there and for a while."""
+
+    id: str
+    scope: Literal["everything", "cluster", "environment"]
+    target: str = ""
+    """The cluster's ARN, or the environment's id."""
+    why: str
+    until: float
+    """ECS's clock."""
+    created_at: float = 0.0
+
+
+class Hold(Struct, frozen=True, kw_only=True):
+    """Somebody told us to leave one host as it is for a while."""
+
+    host_arn: str
+    instance_id: str = ""
+    why: str
+    until: float
+    """ECS's clock."""
+    created_at: float = 0.0
+
+
+class Migration(Struct, frozen=True, kw_only=True):
+    """The replacement of a DAEMON service by an environment, host by host."""
+
+    environment_id: str
+    cluster_arn: str
+    service: str
+    """Its name."""
+    attribute: str
+    """The custom attribute by which hosts are moved: the environment's gate."""
+    back: bool = False
+    """Hosts go back to the service."""
+    wave: int = 1
+    """Hosts that are moved at once, at most."""
+    moved: int = 0
+    worst_gap: float = 0.0
+    """Seconds that one host had neither daemon running, at the worst host."""
+    total_gap: float = 0.0
+    created_at: float = 0.0
+
+
+MOVED: Final = "ours"
+LEAVING: Final = "leaving"
+"""Values of a gate attribute: the host is ours; it is going back to the service."""
+
+
 class SlotClass(StrEnum):
     """Where a slot is counted. Every (environment, host) pair is in exactly one."""
 
@@ -184,6 +278,10 @@ class SlotClass(StrEnum):
     NOT_READY = "notReady"
     AWAY = "away"
     LOST = "lost"
+    HELD = "held"
+    """Somebody told us to leave the host alone."""
+    YIELDED = "yielded"
+    """Nothing but daemons ran there: ours left so that ECS can remove the host."""
     SUPERSEDED = "superseded"
     """Not a host; counted beside."""
 
@@ -202,7 +300,7 @@ WANTED = frozenset(
         SlotClass.MISSING,
     }
 )
-"""hosts = wanted + unmatched + ineligible + leaving + notReady + away + lost."""
+"""hosts = wanted + unmatched + ineligible + leaving + notReady + away + lost + held + yielded."""
 
 
 class VerdictKind(StrEnum):

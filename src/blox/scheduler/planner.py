@@ -2,9 +2,9 @@
 
 The rows are tried in order and the first that applies decides:
 
-    0  nothing deployed; or not read completely yet
+    0  nothing deployed; not read completely yet; or frozen
     1  a start is in flight or in doubt                     never a second one
-    2  the host is leaving, gone, or must not keep one
+    2  the host is held, leaving, gone, or must not keep one; or it is idle and yielded
     3  somebody else runs this daemon here
     4  none here                                            start, unless something is against it
     5  all here are on their way out                        wait
@@ -25,47 +25,54 @@ import msgspec
 from blox.ecs.model import RUNNING, Task
 from blox.scheduler.backoff import death_backoff
 from blox.scheduler.daemons import (
-    AFTER_RUNNING,
     FAILED,
     Readiness,
     death_cause,
     readiness,
-    survivor,
+    running,
 )
-from blox.scheduler.eligibility import HostCondition, may_start, may_stay
+from blox.scheduler.eligibility import HostCondition, may_start
 from blox.scheduler.intents import Phase
+from blox.scheduler.leaving import after, ending, held, host_decides, idle_until, yielded
 from blox.scheduler.model import DeploymentStatus, SlotClass, VerdictKind
-from blox.scheduler.verdicts import Context, Cost, SlotFacts, Stop, Verdict
+from blox.scheduler.surplus import surplus
+from blox.scheduler.verdicts import (
+    Context,
+    Cost,
+    Gate,
+    SlotFacts,
+    Stop,
+    Verdict,
+    verdict_of,
+)
 
 # --- The verdict ----------------------------------------------------------------------------------
 
 
 def judge(facts: SlotFacts, context: Context, *, granted: Cost = Cost.NONE) -> Verdict:
     """The verdict on one slot. `granted`: as which candidate the budget allows acting on it."""
+    if context.freeze is not None:
+        granted = Cost.NONE
+    if context.environment.ending:
+        verdict = _in_flight(facts, context) or ending(facts)
+        unwanted = _unwanted(facts) or SlotClass.UNMATCHED
+        verdict = msgspec.structs.replace(verdict, slot_class=unwanted, available=False)
+        return _frozen(_gated(verdict, context), context)
     if context.deployment is None or context.target is None:
-        return _verdict(VerdictKind.IGNORE, _unwanted(facts) or SlotClass.MISSING, "not-deployed")
+        return verdict_of(VerdictKind.IGNORE, _unwanted(facts) or SlotClass.MISSING, "not-deployed")
     verdict = (
         _in_flight(facts, context)
-        or _host_decides(facts, context, granted=granted)
+        or held(facts)
+        or host_decides(facts, context, granted=granted)
+        or yielded(facts, context)
         or _empty(facts, context)
         or _ending(facts, context)
-        or _surplus(facts, context)
+        or surplus(facts, context)
         or _single(facts, context, granted=granted)
     )
     verdict = _until_away(_counted_by_host(verdict, facts), facts, context)
-    return _gated(verdict, context)
-
-
-def running(facts: SlotFacts) -> tuple[Task, ...]:
-    """R of the table: live, wanted by ECS, identified, and not being stopped by us."""
-    return tuple(
-        task
-        for task in facts.live
-        if task.wanted_by_ecs
-        and task.last_status not in AFTER_RUNNING
-        and task.arn not in facts.asked
-        and task.arn not in facts.unidentified
-    )
+    verdict = _until_idle(verdict, facts, context)
+    return _frozen(_gated(verdict, context), context)
 
 
 def _in_flight(facts: SlotFacts, context: Context) -> Verdict | None:
@@ -75,9 +82,9 @@ def _in_flight(facts: SlotFacts, context: Context) -> Verdict | None:
         return None
     candidates = running(facts)
     if len(candidates) > 1 and all(task.last_status == RUNNING for task in candidates):
-        return _surplus(facts, context)
+        return surplus(facts, context)
     if attempt.phase is Phase.DOUBT:
-        return _verdict(
+        return verdict_of(
             VerdictKind.WAIT,
             SlotClass.IN_DOUBT,
             "in-doubt",
@@ -85,86 +92,7 @@ def _in_flight(facts: SlotFacts, context: Context) -> Verdict | None:
             request=attempt.request_id,
             intent=attempt.intent.id,
         )
-    return _verdict(VerdictKind.WAIT, SlotClass.STARTING, "calling", intent=attempt.intent.id)
-
-
-def _host_decides(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdict | None:
-    """Row 2: the host must not keep one, or nothing can be done there."""
-    condition = facts.condition
-    if condition is HostCondition.SUPERSEDED:
-        return _leave(facts, SlotClass.SUPERSEDED, "superseded", "its host's record was superseded")
-    if condition in (HostCondition.LOST, HostCondition.GONE):
-        return _verdict(VerdictKind.WAIT, SlotClass.LOST, "lost")
-    if condition is HostCondition.DRAINING:
-        return _draining(facts, context)
-    if not facts.matches and not (facts.live and may_stay(condition, matches=False)):
-        return _unmatched(facts, granted=granted)
-    if condition is HostCondition.AWAY:
-        due = _after(facts.condition_since, context.settings.lost_after)
-        kind = VerdictKind.KEEP if facts.live else VerdictKind.WAIT
-        return _verdict(kind, SlotClass.AWAY, "away", next_look=due)
-    if not facts.matches:
-        # Nothing reaches the host, or ECS is at work on it: a stop asked for now would hold the
-        # budget for as long as that lasts.
-        reason = "disconnected" if condition is HostCondition.DISCONNECTED else "not-ready"
-        return _verdict(VerdictKind.KEEP, SlotClass.UNMATCHED, reason, status=facts.host.status)
-    return None
-
-
-def _unmatched(facts: SlotFacts, *, granted: Cost) -> Verdict:
-    leaving = _leave(
-        facts, SlotClass.UNMATCHED, "unmatched", "its host no longer matches the selector"
-    )
-    if not leaving.stops or granted is Cost.UNMATCHED:
-        return leaving
-    return _verdict(
-        VerdictKind.KEEP, SlotClass.UNMATCHED, "unmatched-stop", candidate=Cost.UNMATCHED
-    )
-
-
-def drain_allows(
-    holders: int, draining_since: float | None, deadline: float, now: float
-) -> tuple[bool, float | None]:
-    """R17: whether the daemon may leave a draining host, and when it must at the latest.
-
-    Daemons leave last: after every task that is neither a daemon of blox nor of a DAEMON service
-    (those wait for us), or at the deadline.
-    """
-    if holders == 0:
-        return True, None
-    if draining_since is None:
-        return False, now + deadline
-    due = draining_since + deadline
-    return now >= due, due
-
-
-def _draining(facts: SlotFacts, context: Context) -> Verdict:
-    allowed, due = drain_allows(
-        facts.drain_holders,
-        facts.condition_since,
-        context.environment.policy.drain_deadline,
-        context.now.mono,
-    )
-    if not allowed and running(facts):
-        return _surplus(facts, context) or _verdict(
-            VerdictKind.KEEP,
-            SlotClass.LEAVING,
-            "draining-waits",
-            next_look=due,
-            holders=str(facts.drain_holders),
-        )
-    cause = "no other task is left" if facts.drain_holders == 0 else "the drain deadline has passed"
-    return _leave(facts, SlotClass.LEAVING, "draining", cause)
-
-
-def _leave(facts: SlotFacts, slot_class: SlotClass, reason: str, cause: str) -> Verdict:
-    """Stop whatever of ours runs here; no survivor is needed."""
-    stops = tuple(Stop(task.arn, cause) for task in running(facts))
-    if stops:
-        return _verdict(VerdictKind.STOP, slot_class, f"{reason}-stop", stops=stops, cause=cause)
-    if facts.live:
-        return _verdict(VerdictKind.WAIT, slot_class, "stopping")
-    return _verdict(VerdictKind.IGNORE, slot_class, reason)
+    return verdict_of(VerdictKind.WAIT, SlotClass.STARTING, "calling", intent=attempt.intent.id)
 
 
 def _empty(facts: SlotFacts, context: Context) -> Verdict | None:
@@ -172,14 +100,14 @@ def _empty(facts: SlotFacts, context: Context) -> Verdict | None:
     if facts.live:
         return None
     if facts.condition in (HostCondition.NOT_READY, HostCondition.LEAVING):
-        return _verdict(
+        return verdict_of(
             VerdictKind.WAIT, SlotClass.NOT_READY, "not-ready", status=facts.host.status
         )
     if facts.ineligible is not None:
         return _ineligible(facts)
     if facts.occupant:
-        return _verdict(VerdictKind.WAIT, SlotClass.OCCUPIED, "occupied", holder=facts.occupant)
-    return _stands_against(facts, context) or _verdict(
+        return verdict_of(VerdictKind.WAIT, SlotClass.OCCUPIED, "occupied", holder=facts.occupant)
+    return _stands_against(facts, context) or verdict_of(
         VerdictKind.START, SlotClass.MISSING, "start", rollout=facts.notes.replacing
     )
 
@@ -188,12 +116,14 @@ def _stands_against(facts: SlotFacts, context: Context) -> Verdict | None:
     """What keeps a daemon from starting on an empty, eligible host now."""
     now, settings = context.now, context.settings
     if not facts.surely_matches:
-        return _verdict(VerdictKind.WAIT, SlotClass.MISSING, "unsure")
+        return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "unsure")
+    if context.past_open:
+        return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "past-open")
     if not may_start(facts.condition):
-        due = _after(facts.condition_since, settings.away_after)
-        return _verdict(VerdictKind.WAIT, SlotClass.MISSING, "disconnected", next_look=due)
+        due = after(facts.condition_since, settings.away_after)
+        return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "disconnected", next_look=due)
     if context.trouble is not None and now.mono < context.trouble.probe_at:
-        return _verdict(
+        return verdict_of(
             VerdictKind.WAIT,
             SlotClass.BLOCKED,
             "condition",
@@ -213,7 +143,7 @@ def _refused(facts: SlotFacts, context: Context) -> Verdict | None:
     mono = context.now.mono
     if refusal.code.startswith("RESOURCE") and facts.lack is not None:
         lack = facts.lack
-        return _verdict(
+        return verdict_of(
             VerdictKind.WAIT,
             SlotClass.BLOCKED,
             "no-room",
@@ -225,10 +155,10 @@ def _refused(facts: SlotFacts, context: Context) -> Verdict | None:
     if mono >= refusal.retry_at:
         return None
     if refusal.code == "AGENT":
-        return _verdict(
+        return verdict_of(
             VerdictKind.WAIT, SlotClass.MISSING, "agent-busy", next_look=refusal.retry_at
         )
-    return _verdict(
+    return verdict_of(
         VerdictKind.WAIT,
         SlotClass.BLOCKED,
         "refused",
@@ -248,7 +178,7 @@ def _died_young(facts: SlotFacts, context: Context) -> Verdict | None:
     if backoff.streak == 0 or wait <= 0:
         return None
     last = backoff.last_death
-    return _verdict(
+    return verdict_of(
         VerdictKind.WAIT,
         SlotClass.FAILING,
         "backoff",
@@ -265,13 +195,13 @@ def _ending(facts: SlotFacts, context: Context) -> Verdict | None:
     if running(facts):
         return None
     if any(task.arn in facts.unidentified and task.wanted_by_ecs for task in facts.live):
-        return _verdict(VerdictKind.WAIT, SlotClass.STARTING, "identifying")
+        return verdict_of(VerdictKind.WAIT, SlotClass.STARTING, "identifying")
     since = facts.notes.stopping_since
     stuck_after = context.settings.stop_stuck_after + _stop_timeout(context)
     if since is not None and context.now.mono >= since + stuck_after:
-        return _verdict(VerdictKind.WAIT, SlotClass.STOPPING, "stuck")
-    return _verdict(
-        VerdictKind.WAIT, SlotClass.STOPPING, "stopping", next_look=_after(since, stuck_after)
+        return verdict_of(VerdictKind.WAIT, SlotClass.STOPPING, "stuck")
+    return verdict_of(
+        VerdictKind.WAIT, SlotClass.STOPPING, "stopping", next_look=after(since, stuck_after)
     )
 
 
@@ -281,50 +211,13 @@ def _stop_timeout(context: Context) -> float:
     return float(max((c.stop_timeout or 30 for c in containers), default=30))
 
 
-def _surplus(facts: SlotFacts, context: Context) -> Verdict | None:
-    """Row 8."""
-    candidates = running(facts)
-    if len(candidates) < 2 or context.target is None:
-        return None
-    count = str(len(candidates))
-    if context.now.mono < context.surplus_from:
-        return _verdict(
-            VerdictKind.WAIT,
-            SlotClass.STOPPING,
-            "surplus-waits",
-            next_look=context.surplus_from,
-            count=count,
-        )
-    kept = survivor(candidates, doubted=facts.doubted_stops, target=_target_ids(context))
-    overdue = readiness(kept, facts, context)[0] is Readiness.OVERDUE
-    if kept.last_status != RUNNING and not overdue:
-        due = readiness(kept, facts, context)[1]
-        return _verdict(
-            VerdictKind.WAIT, SlotClass.STOPPING, "surplus-waits", next_look=due, count=count
-        )
-    stops = tuple(
-        Stop(task.arn, "surplus: one daemon a host", "" if overdue else kept.arn)
-        for task in candidates
-        if task is not kept
-    )
-    return _verdict(
-        VerdictKind.STOP, SlotClass.STOPPING, "surplus", stops=stops, count=count, kept=kept.arn
-    )
-
-
-def _target_ids(context: Context) -> list[str]:
-    assert context.target is not None
-    digest = context.target.digest
-    return [d for d, deployed in context.environment.deployed.items() if deployed == digest]
-
-
 def _single(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdict:
     """Rows 6 and 7: exactly one runs."""
     (task,) = running(facts)
     state, due = readiness(task, facts, context)
     available = state is Readiness.HEALTHY and len(facts.live) == 1 and not facts.doubted_stops
     assert context.target is not None
-    if context.environment.deployed[task.started_by] == context.target.digest:
+    if context.environment.digest_of(task) == context.target.digest:
         return _target_runs(facts, context, task, state, due, granted=granted, available=available)
     return _other_runs(facts, context, task, state, due, granted=granted, available=available)
 
@@ -342,12 +235,12 @@ def _target_runs(
     """Row 6."""
     if state is Readiness.HEALTHY:
         if not available:
-            return _verdict(VerdictKind.KEEP, SlotClass.STOPPING, "stopping", task=task.arn)
-        return _verdict(
+            return verdict_of(VerdictKind.KEEP, SlotClass.STOPPING, "stopping", task=task.arn)
+        return verdict_of(
             VerdictKind.KEEP, SlotClass.CURRENT, "current", available=True, task=task.arn
         )
     if state is Readiness.PENDING:
-        return _verdict(
+        return verdict_of(
             VerdictKind.KEEP,
             SlotClass.STARTING,
             "starting",
@@ -356,13 +249,13 @@ def _target_runs(
             task=task.arn,
         )
     if state is Readiness.SETTLING:
-        return _verdict(
+        return verdict_of(
             VerdictKind.KEEP, SlotClass.SETTLING, "settling", next_look=due, task=task.arn
         )
     reason = _REPLACE_REASONS[state]
     if granted is Cost.REPAIR and _can_replace(facts, context):
         stop = Stop(task.arn, REPLACE_CAUSES[reason])
-        return _verdict(
+        return verdict_of(
             VerdictKind.REPLACE,
             SlotClass.FAILING,
             reason,
@@ -372,7 +265,7 @@ def _target_runs(
         )
     backs_off = context.now.mono < facts.notes.replace_not_before
     waits = backs_off or not _can_replace(facts, context)
-    return _verdict(
+    return verdict_of(
         VerdictKind.KEEP,
         SlotClass.FAILING,
         "failing-waits",
@@ -422,7 +315,7 @@ def _other_runs(
     slot_class = SlotClass.FAILING if state in FAILED else SlotClass.OUTDATED
     if not _rolling(context.deployment.status, observing=context.observing):
         status = context.deployment.status.value
-        return _verdict(
+        return verdict_of(
             VerdictKind.KEEP,
             slot_class,
             "outdated-kept",
@@ -432,7 +325,7 @@ def _other_runs(
             task=task.arn,
         )
     if not _can_replace(facts, context):
-        return _verdict(
+        return verdict_of(
             VerdictKind.KEEP,
             slot_class,
             "outdated-unstartable",
@@ -444,7 +337,7 @@ def _other_runs(
     cost = Cost.FREE if state in FAILED else Cost.ROLLOUT
     if granted in (cost, Cost.ROLLOUT):
         stop = Stop(task.arn, f"replaced by revision {context.deployment.revision}")
-        return _verdict(
+        return verdict_of(
             VerdictKind.REPLACE,
             slot_class,
             "replace-outdated",
@@ -452,7 +345,7 @@ def _other_runs(
             rollout=True,
             task=task.arn,
         )
-    verdict = _verdict(
+    verdict = verdict_of(
         VerdictKind.KEEP,
         slot_class,
         "outdated",
@@ -497,7 +390,7 @@ def _why_not(facts: SlotFacts, context: Context) -> str:
 
 def _ineligible(facts: SlotFacts) -> Verdict:
     assert facts.ineligible is not None
-    return _verdict(
+    return verdict_of(
         VerdictKind.IGNORE,
         SlotClass.INELIGIBLE,
         "ineligible",
@@ -516,9 +409,11 @@ def _unwanted(facts: SlotFacts) -> SlotClass | None:
         return SlotClass.SUPERSEDED
     if condition in (HostCondition.LOST, HostCondition.GONE):
         return SlotClass.LOST
+    if facts.hold is not None:
+        return SlotClass.HELD
     if condition in (HostCondition.DRAINING, HostCondition.LEAVING):
         return SlotClass.LEAVING
-    if not facts.matches:
+    if not facts.matches or facts.gate is not Gate.OPEN:
         return SlotClass.UNMATCHED
     if condition is HostCondition.AWAY:
         return SlotClass.AWAY
@@ -552,33 +447,31 @@ def _gated(verdict: Verdict, context: Context) -> Verdict:
     reason = "unprimed" if context.cluster_active else "cluster-inactive"
     if verdict.kind is VerdictKind.IGNORE:
         return verdict
-    return _verdict(VerdictKind.WAIT, verdict.slot_class, reason, available=verdict.available)
+    return verdict_of(VerdictKind.WAIT, verdict.slot_class, reason, available=verdict.available)
 
 
-def _after(since: float | None, delay: float) -> float | None:
-    return None if since is None else since + delay
+def _until_idle(verdict: Verdict, facts: SlotFacts, context: Context) -> Verdict:
+    """Nothing but time makes an idle host one that has been idle for long enough."""
+    due = idle_until(facts, context)
+    if due is None or due <= context.now.mono:
+        return verdict
+    if verdict.next_look is not None and verdict.next_look <= due:
+        return verdict
+    return msgspec.structs.replace(verdict, next_look=due)
 
 
-def _verdict(
-    kind: VerdictKind,
-    slot_class: SlotClass,
-    reason: str,
-    *,
-    available: bool = False,
-    stops: tuple[Stop, ...] = (),
-    candidate: Cost = Cost.NONE,
-    rollout: bool = False,
-    next_look: float | None = None,
-    **details: str,
-) -> Verdict:
-    return Verdict(
-        kind=kind,
-        slot_class=slot_class,
-        reason=reason,
-        details=details,
-        available=available,
-        stops=stops,
-        candidate=candidate,
-        rollout=rollout,
-        next_look=next_look,
+def _frozen(verdict: Verdict, context: Context) -> Verdict:
+    """Somebody told us to start and stop nothing: what would be done waits."""
+    freeze = context.freeze
+    acting = verdict.kind in (VerdictKind.START, VerdictKind.REPLACE, VerdictKind.STOP)
+    if freeze is None or (not acting and verdict.candidate is Cost.NONE):
+        return verdict
+    empty = verdict.kind is VerdictKind.START
+    return verdict_of(
+        VerdictKind.WAIT if empty else VerdictKind.KEEP,
+        verdict.slot_class,
+        "frozen",
+        available=verdict.available,
+        why=freeze.why,
+        scope=freeze.scope,
     )

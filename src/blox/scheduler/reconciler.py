@@ -38,6 +38,8 @@ HOSTS_BETWEEN_YIELDS = 200
 DEFINITION_TRUSTED = 60.0
 """Seconds for which a definition seen ACTIVE is taken to be so still."""
 STORE_RETRY = 1.0
+EXPIRY_MARGIN = 0.05
+"""Seconds after which a freeze or a hold that has ended surely has."""
 PASSES_AT_ONCE = 4
 """Of different environments: one that waits for the store does not hold up the others."""
 
@@ -68,8 +70,16 @@ class Reconciler:
         self.passes = 0
         self.observe_pass: Callable[[float], None] = lambda _: None
         """Told the seconds that each pass took, for metrics."""
-        self.changed: Callable[[str], None] = lambda _: None
-        """Told the environment after each pass that changed a verdict."""
+        self._listeners: list[Callable[[str], None]] = []
+
+    def subscribe(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the environment's id, synchronously, after each pass that changed a
+        verdict and after each step of a deployment."""
+        self._listeners.append(listener)
+
+    def _changed(self, environment_id: str) -> None:
+        for listener in self._listeners:
+            listener(environment_id)
 
     # --- What wakes a pass ------------------------------------------------------------------------
 
@@ -102,6 +112,12 @@ class Reconciler:
             self._state.tracked[environment_id] = tracked
         tracked.all_dirty = True
         self._queue.add(environment_id)
+
+    def orders_changed(self) -> None:
+        """A freeze or a hold was made, or taken back: every environment is looked at anew."""
+        for tracked in self._state.tracked.values():
+            tracked.all_dirty = True
+            self._queue.add(tracked.id)
 
     def untrack(self, environment_id: str) -> None:
         """The environment was deleted: nothing is decided for it any more."""
@@ -175,7 +191,7 @@ class Reconciler:
         self._identify(tracked, context, judged)
         self._set_timer(tracked)
         if tracked.board.version != version:
-            self.changed(environment_id)
+            self._changed(environment_id)
         if tracked.board.wants_calls:
             self._wake_executor()
 
@@ -194,6 +210,8 @@ class Reconciler:
     async def _judge_touched(self, tracked: Tracked, context: Context) -> list[str]:
         """Judge what was marked; returns the hosts judged."""
         now = context.now.mono
+        if tracked.expires_at is not None and now >= tracked.expires_at:
+            tracked.expires_at, tracked.all_dirty = None, True
         whole, tracked.all_dirty = tracked.all_dirty, False
         hosts = tracked.dirty
         tracked.dirty = {}
@@ -216,6 +234,8 @@ class Reconciler:
         held_up = board.classes[SlotClass.OUTDATED] or board.classes[SlotClass.FAILING]
         if held_up and not tracked.definition_active:
             self._definition_known(tracked, context)
+        if not board.candidates[Cost.UNMATCHED] and tracked.guard.held:
+            self._unmatched_room(tracked, context)
         if not any(board.candidates[cost] for cost in Cost if cost is not Cost.NONE):
             return
         # Stops of a process that ended without a clean hand-over may still land: they would come
@@ -227,9 +247,36 @@ class Reconciler:
         replaces = any(board.candidates[cost] for cost in _REPLACING)
         known = not replaces or self._definition_known(tracked, context)
         tracked.spent_at = context.now.mono
-        granted = board.spend(context.environment.policy.max_unavailable, replacing=known)
+        room = self._unmatched_room(tracked, context)
+        granted = board.spend(
+            context.environment.policy.max_unavailable, replacing=known, unmatched=room
+        )
+        leaving = sum(board.granted.get(host) is Cost.UNMATCHED for host in granted)
+        tracked.guard.allowed(leaving, now=context.now.mono)
         for host in granted:
             self._state.judge(tracked, context, host)
+
+    def _unmatched_room(self, tracked: Tracked, context: Context) -> int:
+        """How many daemons on hosts that stopped matching may be stopped without asking (R24)."""
+        guard, board = tracked.guard, tracked.board
+        was_held = guard.held > 0
+        guard.forget(context.now.mono)
+        room = guard.room(
+            board.unmatched_pending(),
+            hosts=board.tally().hosts,
+            environment=context.environment,
+            revision=0 if context.target is None else context.target.number,
+            now=context.now.ecs,
+        )
+        if (guard.held > 0) != was_held:
+            tracked.all_dirty = True  # What is held says so.
+            self._queue.add(tracked.id)
+            _log.warning(
+                "stops are held for confirmation" if guard.held else "stops are held no more",
+                environment=context.environment.name,
+                stops=guard.held,
+            )
+        return room
 
     def _definition_known(self, tracked: Tracked, context: Context) -> bool:
         """Whether the target's definition was seen ACTIVE lately: replacing by one that cannot
@@ -282,6 +329,8 @@ class Reconciler:
         """Let the deployment take what steps it can. A step is durable before it counts."""
         deployment, board = context.deployment, tracked.board
         now = context.now.mono
+        if context.environment.ending:
+            return  # Its tasks are being stopped; nothing that it deploys gets on.
         excused = self._excused_now(tracked)
         tracked.progress = tick(
             tracked.progress, moves=board.moves, excused=tracked.excused or excused, now=now
@@ -346,7 +395,7 @@ class Reconciler:
         )
         tracked.all_dirty = True
         self._queue.add(tracked.id)
-        self.changed(tracked.id)
+        self._changed(tracked.id)
 
     def _excused_now(self, tracked: Tracked) -> bool:
         """Whether lack of progress is not the deployment's fault at the moment."""
@@ -357,10 +406,15 @@ class Reconciler:
             or (breaker is not None and breaker.open)
             or cluster is None
             or cluster.read_error is not None
+            or self._frozen(tracked)
             # Nothing is replaced until stops of the process before can land no more (`_spend`).
             or self._state.clock.monotonic() < self._state.surplus_from
             or self._excused()
         )
+
+    def _frozen(self, tracked: Tracked) -> bool:
+        environment = self._state.repository.environment(tracked.id)
+        return environment is not None and self._state.freeze_of(environment) is not None
 
     @staticmethod
     def _hopeless(tracked: Tracked) -> bool:
@@ -378,3 +432,9 @@ class Reconciler:
         when = tracked.next_look()
         if when is not None:
             self._queue.add_at(tracked.id, when)
+        # A freeze or a hold ends by itself, by ECS's clock.
+        ends = self._state.next_expiry(tracked.cluster_arn)
+        if ends is not None:
+            now = self._state.now()
+            tracked.expires_at = now.mono + max(0.0, ends - now.ecs) + EXPIRY_MARGIN
+            self._queue.add_at(tracked.id, tracked.expires_at)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from blox.scheduler.model import Deployment, Environment, Intent
+from blox.scheduler.model import Deployment, Environment, Freeze, Hold, Intent, Migration
 from blox.store import codec, keys
 from blox.store.port import ABSENT
 
@@ -29,6 +29,9 @@ KINDS: Final = (
     (keys.DEPLOYMENTS, "deployment", Deployment),
     (keys.INTENTS, "intent", Intent),
     (keys.NAMES, "name", Name),
+    (keys.FREEZES, "freeze", Freeze),
+    (keys.HOLDS, "hold", Hold),
+    (keys.MIGRATIONS, "migration", Migration),
     (keys.CLEAN, "clean", Clean),
 )
 _NAME_OF_TYPE: Final[dict[type, str]] = {type_: kind for _, kind, type_ in KINDS}
@@ -68,6 +71,9 @@ class Records:
         """Environment id → sequence → deployment."""
         self._by_id: dict[str, Deployment] = {}
         self._intents: dict[str, Intent] = {}
+        self._freezes: dict[str, Freeze] = {}
+        self._holds: dict[str, Hold] = {}
+        self._migrations: dict[str, Migration] = {}
         self._live: tuple[Environment, ...] | None = None
         self._listed_intents: tuple[Intent, ...] | None = None
 
@@ -96,6 +102,12 @@ class Records:
         elif isinstance(value, Intent):
             self._intents[value.id] = value
             self._listed_intents = None
+        elif isinstance(value, Freeze):
+            self._freezes[value.id] = value
+        elif isinstance(value, Hold):
+            self._holds[value.host_arn] = value
+        elif isinstance(value, Migration):
+            self._migrations[value.environment_id] = value
 
     def remove(self, key: str) -> None:
         """The store has nothing under `key`. No error if that is known."""
@@ -114,6 +126,12 @@ class Records:
         elif isinstance(value, Intent):
             del self._intents[value.id]
             self._listed_intents = None
+        elif isinstance(value, Freeze):
+            del self._freezes[value.id]
+        elif isinstance(value, Hold):
+            del self._holds[value.host_arn]
+        elif isinstance(value, Migration):
+            del self._migrations[value.environment_id]
 
     # --- Asking -----------------------------------------------------------------------------------
 
@@ -153,6 +171,26 @@ class Records:
     def intent(self, intent_id: str) -> Intent | None:
         """By its id."""
         return self._intents.get(intent_id)
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Oldest first; those that are over included."""
+        return tuple(sorted(self._freezes.values(), key=lambda f: (f.created_at, f.id)))
+
+    def hold(self, host_arn: str) -> Hold | None:
+        """The host's, over or not."""
+        return self._holds.get(host_arn)
+
+    def holds(self) -> tuple[Hold, ...]:
+        """By host; those that are over included."""
+        return tuple(self._holds[host] for host in sorted(self._holds))
+
+    def migration(self, environment_id: str) -> Migration | None:
+        """To this environment."""
+        return self._migrations.get(environment_id)
+
+    def migrations(self) -> tuple[Migration, ...]:
+        """By environment."""
+        return tuple(self._migrations[id_] for id_ in sorted(self._migrations))
 
     def intents(self) -> tuple[Intent, ...]:
         """In the order in which they became known."""

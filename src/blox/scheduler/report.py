@@ -253,7 +253,7 @@ def _task(state: State, tracked: Tracked, host_arn: str, verdict: Verdict) -> Ta
     live = (
         task
         for task in state.view.tasks_on(host_arn)
-        if task.live and task.started_by in environment.deployed
+        if task.live and environment.digest_of(task) is not None
     )
     return next(live, None)
 

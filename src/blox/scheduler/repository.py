@@ -21,7 +21,16 @@ import msgspec
 from msgspec import Struct
 
 from blox.base.errors import Conflict, InvalidInput, NotFound, Unavailable
-from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Intent, Settled
+from blox.scheduler.model import (
+    Deployment,
+    DeploymentStatus,
+    Environment,
+    Freeze,
+    Hold,
+    Intent,
+    Migration,
+    Settled,
+)
 from blox.scheduler.records import Clean, Name, Records, decode, encode
 from blox.store import keys
 from blox.store.errors import StoreRefused, StoreUnavailable, StoreUnknown
@@ -122,10 +131,33 @@ class Repository:
         """None when it was dropped, or never opened."""
         return self._records.intent(intent_id)
 
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Oldest first; those that are over included."""
+        return self._records.freezes()
+
+    def hold(self, host_arn: str) -> Hold | None:
+        """The host's, over or not."""
+        return self._records.hold(host_arn)
+
+    def holds(self) -> tuple[Hold, ...]:
+        """By host; those that are over included."""
+        return self._records.holds()
+
+    def migration(self, environment_id: str) -> Migration | None:
+        """The replacement of a DAEMON service by this environment."""
+        return self._records.migration(environment_id)
+
+    def migrations(self) -> tuple[Migration, ...]:
+        """By environment."""
+        return self._records.migrations()
+
     # --- Environments -----------------------------------------------------------------------------
 
-    async def create_environment(self, environment: Environment) -> None:
-        """Raises Conflict when a live environment of its cluster has its name."""
+    async def create_environment(
+        self, environment: Environment, *, instead_of: Sequence[Environment] = ()
+    ) -> None:
+        """`instead_of`: tombstones whose tasks it takes over; they are forgotten with it. Raises
+        Conflict when a live environment of its cluster has its name."""
         name_key = keys.name(environment.cluster_arn, environment.name)
         key = keys.environment(environment.id)
         conflict = (
@@ -133,11 +165,16 @@ class Repository:
         )
         if self.find(environment.cluster_arn, environment.name) is not None:
             raise Conflict(conflict)
-        await self._change(
-            {name_key: ABSENT, key: ABSENT},
-            {name_key: Name(environment.id), key: environment},
-            conflict,
-        )
+        compares = {name_key: ABSENT, key: ABSENT}
+        writes: dict[str, Struct | None] = {name_key: Name(environment.id), key: environment}
+        for tombstone in instead_of:
+            held = self._held_environment(tombstone.id, tombstone)
+            if held.deleted_at is None:
+                raise Conflict(f"The environment {held.name} is not deleted.")
+            compares[keys.environment(held.id)] = self._records.revision(keys.environment(held.id))
+            gone = [keys.deployment(held.id, d.sequence) for d in self.deployments(held.id)]
+            writes |= dict.fromkeys((keys.environment(held.id), *gone))
+        await self._change(compares, writes, conflict)
 
     async def replace_environment(
         self, environment: Environment, *, was: Environment | None = None
@@ -165,7 +202,11 @@ class Repository:
         key = keys.environment(tombstone.id)
         await self._change(
             {key: self._records.revision(key)},
-            {key: tombstone, keys.name(held.cluster_arn, held.name): None},
+            {
+                key: tombstone,
+                keys.name(held.cluster_arn, held.name): None,
+                keys.migration(held.id): None,
+            },
         )
 
     async def forget_environment(self, environment_id: str) -> None:
@@ -281,6 +322,61 @@ class Repository:
         known = [keys.intent(id_) for id_ in ids if self.intent(id_) is not None]
         if known:
             await self._change({}, dict.fromkeys(known))
+
+    # --- What people ask for a while --------------------------------------------------------------
+
+    async def freeze(self, freeze: Freeze) -> None:
+        """Store a freeze under its id."""
+        await self._change({}, {keys.freeze(freeze.id): freeze})
+
+    async def thaw(self, ids: Sequence[str]) -> None:
+        """Delete these freezes, in one transaction."""
+        known = {freeze.id for freeze in self.freezes()}
+        gone = [keys.freeze(id_) for id_ in ids if id_ in known]
+        if gone:
+            await self._change({}, dict.fromkeys(gone))
+
+    async def hold_host(self, hold: Hold) -> None:
+        """Store a host's hold; it replaces a former one."""
+        await self._change({}, {keys.hold(hold.host_arn): hold})
+
+    async def release_hosts(self, hosts: Sequence[str]) -> None:
+        """Delete these hosts' holds, in one transaction."""
+        held = [keys.hold(host) for host in hosts if self.hold(host) is not None]
+        if held:
+            await self._change({}, dict.fromkeys(held))
+
+    async def save_migration(
+        self, migration: Migration, environment: Environment | None = None
+    ) -> None:
+        """Store a migration's state, and with it its environment's if that changes."""
+        key = keys.migration(migration.environment_id)
+        compares = {key: self._records.revision(key)}
+        writes: dict[str, Struct | None] = {key: migration}
+        self._with_environment(environment, compares, writes)
+        await self._change(compares, writes)
+
+    async def end_migration(self, environment: Environment) -> None:
+        """Delete the migration to this environment, and store the environment as it is after."""
+        key = keys.migration(environment.id)
+        compares = {key: self._records.revision(key)}
+        writes: dict[str, Struct | None] = {key: None}
+        self._with_environment(environment, compares, writes)
+        await self._change(compares, writes)
+
+    def _with_environment(
+        self,
+        environment: Environment | None,
+        compares: dict[str, int],
+        writes: dict[str, Struct | None],
+    ) -> None:
+        if environment is not None:
+            held = self._held_environment(environment.id, None)
+            if _identity(held) != _identity(environment):
+                raise InvalidInput("An environment's name, cluster and deletion do not change so.")
+            key = keys.environment(environment.id)
+            compares[key] = self._records.revision(key)
+            writes[key] = environment
 
     # --- Clean hand-over --------------------------------------------------------------------------
 

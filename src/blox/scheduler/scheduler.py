@@ -12,6 +12,7 @@ from blox.base.ids import Domain
 from blox.ecs.port import EcsActs, EcsReads
 from blox.scheduler.doubts import Doubts
 from blox.scheduler.executor import CallWatcher, Executor, Tokens
+from blox.scheduler.housekeeping import Housekeeping
 from blox.scheduler.reconciler import Reconciler
 from blox.scheduler.repository import Repository
 from blox.scheduler.starts import Starts
@@ -77,6 +78,9 @@ class Scheduler:
             wake_executor=self._wake,
             excused=lambda: excused() or bool(self.starts.held),
         )
+        self.housekeeping = Housekeeping(
+            self.state, self.doubts, touched=self._touch, ended=self.reconciler.untrack
+        )
 
     @property
     def observing(self) -> bool:
@@ -95,6 +99,7 @@ class Scheduler:
             state.book.restore(intent, acquired_at=now)
         self.reconciler.start()
         self.doubts.start()
+        self.housekeeping.start()
         if self.executor is not None:
             self.executor.start()
         for environment in (*known, *state.repository.tombstones()):
@@ -129,7 +134,7 @@ class Scheduler:
 
     async def watch(self) -> None:
         """Raises when a background task fails, which is a defect."""
-        watches = [self.reconciler.watch(), self.doubts.watch()]
+        watches = [self.reconciler.watch(), self.doubts.watch(), self.housekeeping.watch()]
         if self.executor is not None:
             watches.append(self.executor.watch())
         await asyncio.gather(*watches)
@@ -140,8 +145,7 @@ class Scheduler:
         answered = True
         if self.executor is not None:
             answered = await self.executor.close(patience=LAST_ANSWERS)
-        await self.reconciler.close()
-        await self.doubts.close()
+        await self.close_background()
         if self.observing:
             return
         state = self.state
@@ -154,6 +158,12 @@ class Scheduler:
                 intents=len(state.book.unsettled()),
                 meaning="the next start waits for them",
             )
+
+    async def close_background(self) -> None:
+        """End what decides and looks; calls are the executor's."""
+        await self.housekeeping.close()
+        await self.reconciler.close()
+        await self.doubts.close()
 
     async def _mark_clean(self) -> None:
         try:

@@ -8,12 +8,14 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from blox.base.ambient import Entropy
-from blox.base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from blox.base.errors import BloxError, Conflict, InvalidInput, NotFound, Unavailable
 from blox.base.ids import is_cluster_reference, is_definition_reference, is_environment_name
 from blox.ecs.errors import EcsError, EcsRefused
 from blox.ecs.model import ACTIVE, ClusterDocument, Task, TaskDefinition
 from blox.ecs.selector import parse
 from blox.ecs.wire import overrides_problem
+from blox.scheduler.adopting import Adopting, Existing
+from blox.scheduler.adoption import Choice, heir_of
 from blox.scheduler.board import allowance
 from blox.scheduler.deployments import Happening, advance
 from blox.scheduler.model import (
@@ -24,6 +26,7 @@ from blox.scheduler.model import (
     Revision,
     digest_of,
 )
+from blox.scheduler.orders import Orders
 from blox.scheduler.scheduler import Scheduler
 
 IDS_KEPT = 50
@@ -58,17 +61,27 @@ class SchedulerService:
         self._repository = scheduler.state.repository
         self._reads = scheduler.state.reads
         self._entropy = entropy
+        self.adopting = Adopting(scheduler, self._definition)
+        self.orders = Orders(scheduler, entropy)
 
     # --- Environments -----------------------------------------------------------------------------
 
     async def create(
-        self, name: str, cluster: str, wish: Wish, *, unique_everywhere: bool = False
+        self,
+        name: str,
+        cluster: str,
+        wish: Wish,
+        *,
+        unique_everywhere: bool = False,
+        existing: Existing | None = Existing.WAIT,
+        accept_no_scale_in: bool = True,
     ) -> Environment:
-        """A new environment, not deployed yet. `unique_everywhere`: the name must be free on every
-        cluster, as /v1 asks.
+        """A new environment, not deployed yet. It takes over what deleted ones of its name on this
+        cluster left running. `unique_everywhere`: the name must be free on every cluster, as /v1
+        asks. `existing`: what to do about hosts that run its family already; None asks.
 
-        Raises InvalidInput, NotFound (cluster or definition), Conflict (name), Unavailable (ECS
-        cannot be asked).
+        Raises InvalidInput, NotFound (cluster or definition), Conflict (name), Occupied and
+        NoScaleIn (a question to answer first), Unavailable (ECS cannot be asked).
         """
         if not is_environment_name(name):
             raise InvalidInput(
@@ -93,10 +106,48 @@ class SchedulerService:
             policy=policy,
             created_at=self._state.stamp(),
         )
-        await self._repository.create_environment(environment)
+        if existing is Existing.BESIDE:
+            environment = replace(environment, policy=replace(policy, beside=True))
+        try:
+            return await self._create(environment, existing, ask_scale_in=not accept_no_scale_in)
+        except BloxError:
+            self._unfollow(environment.cluster_arn)
+            raise
+
+    def _unfollow(self, cluster_arn: str) -> None:
+        """Watch the cluster no more if nobody needs it."""
+        left = (*self._repository.environments(), *self._repository.tombstones())
+        if all(environment.cluster_arn != cluster_arn for environment in left):
+            self._state.view.unfollow(cluster_arn)
+
+    async def _create(
+        self, environment: Environment, existing: Existing | None, *, ask_scale_in: bool
+    ) -> Environment:
         await self._state.view.follow(environment.cluster_arn)
+        read = await self.adopting.first_look(environment.cluster_arn)
+        tombstones = self._heritage(environment)
+        environment = heir_of(environment, tombstones)
+        if read:
+            if self.adopting.has_lost_past(environment):
+                environment = replace(environment, lost_past=True)
+            if existing is None and not environment.policy.beside:
+                self.adopting.ask_about_tasks(environment)
+            if ask_scale_in and environment.policy.when_idle is None:
+                await self.adopting.ask_about_scale_in(environment)
+        await self._repository.create_environment(environment, instead_of=tombstones)
         self._scheduler.reconciler.track(environment.id)
-        return environment
+        if existing in (Existing.ADOPT, Existing.STOP):
+            await self.adopting.adopt(environment, Choice(), to_replace=existing is Existing.STOP)
+        return self._repository.environment(environment.id) or environment
+
+    def _heritage(self, environment: Environment) -> list[Environment]:
+        """Deleted environments of this name and cluster that are not forgotten yet."""
+        return [
+            tombstone
+            for tombstone in self._repository.tombstones()
+            if (tombstone.cluster_arn, tombstone.name)
+            == (environment.cluster_arn, environment.name)
+        ]
 
     async def change(
         self, environment_id: str, wish: Wish, *, token: str | None = None
@@ -126,19 +177,27 @@ class SchedulerService:
         self._scheduler.reconciler.track(environment_id)
         return changed
 
-    async def delete(self, environment_id: str) -> None:
-        """Delete it. Its tasks go on running; they are listed as orphans. Idempotent."""
+    async def delete(self, environment_id: str, *, stop_tasks: bool = False) -> None:
+        """Delete it. Its tasks go on running, and are listed as orphans; or, with `stop_tasks`,
+        they are stopped first, paced, and it is deleted when none is left. Idempotent."""
         environment = self._repository.environment(environment_id)
         if environment is None or environment.deleted_at is not None:
             return
-        tombstone = replace(environment, deleted_at=self._state.stamp())
+        if stop_tasks:
+            if not environment.ending:
+                after = replace(environment, ending=True, token=self._entropy.uuid())
+                await self._repository.replace_environment(after, was=environment)
+                self._scheduler.reconciler.track(environment_id)
+            return
+        tombstone = replace(environment, ending=False, deleted_at=self._state.stamp())
         await self._repository.delete_environment(tombstone, was=environment)
         self._scheduler.reconciler.untrack(environment_id)
 
     def _revisions_kept(self, environment: Environment) -> tuple[Revision, ...]:
         """Revisions that a kept deployment may still name, and the newest."""
         used = {d.revision for d in self._repository.deployments(environment.id)}
-        live = set(environment.deployed.values())
+        live = {*environment.deployed.values()}
+        live |= {content.digest for content in environment.adopted_contents}
         return tuple(
             r
             for r in environment.revisions
@@ -211,15 +270,16 @@ class SchedulerService:
                 deleted_at=tombstone.deleted_at or 0.0,
             )
             for tombstone in self._repository.tombstones()
-            for deployment_id in tombstone.deployed
-            for task in self._state.view.started_by(deployment_id)
-            if task.live and task.cluster_arn == tombstone.cluster_arn
+            for task in self._state.tasks_of(tombstone)
+            if task.live
         ]
 
     def _live(self, environment_id: str) -> Environment:
         environment = self._repository.environment(environment_id)
         if environment is None or environment.deleted_at is not None:
             raise NotFound("There is no such environment.")
+        if environment.ending:
+            raise Conflict(f"The environment {environment.name} is being deleted with its tasks.")
         return environment
 
     # --- Asking ECS -------------------------------------------------------------------------------
@@ -312,6 +372,8 @@ def _check_policy(policy: Policy) -> None:
     ):
         if not 0 <= value <= 7 * 86_400:
             raise InvalidInput(f"{name} {value:g}: seconds from 0 to 604800 are needed.")
+    if policy.when_idle is not None and not 60 <= policy.when_idle <= 7 * 86_400:
+        raise InvalidInput(f"whenIdle {policy.when_idle:g}: seconds from 60 to 604800 are needed.")
 
 
 def _unanswered(error: EcsError, what: str, permission: str) -> Unavailable:

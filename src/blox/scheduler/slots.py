@@ -20,13 +20,15 @@ from blox.scheduler.eligibility import (
     need_of,
 )
 from blox.scheduler.intents import IntentBook
-from blox.scheduler.model import Environment, Revision, SlotClass
-from blox.scheduler.verdicts import Notes, SlotFacts, Verdict
+from blox.scheduler.model import LEAVING, MOVED, Environment, Hold, Revision, SlotClass
+from blox.scheduler.verdicts import Gate, Notes, SlotFacts, Verdict
 from blox.scheduler.view import ClusterView, HostSeen
 from blox.settings import SchedulerSettings
 
 NamesHolder = Callable[[Task], str]
 """Says in words who a task that is not ours belongs to."""
+Yields = Callable[[Task], bool]
+"""Whether a task is a daemon of another environment that leaves idle hosts too."""
 
 
 class Target:
@@ -79,11 +81,13 @@ def gather(
     notes: Notes,
     needs: Mapping[str, Need],
     names: NamesHolder,
+    yields: Yields,
+    hold: Hold | None,
     now: Now,
     settings: SchedulerSettings,
 ) -> SlotFacts:
     """Everything that the verdict on this slot depends on. `needs`: digest → need, for what a
-    running daemon of an older revision would free."""
+    running daemon of an older revision would free. `hold`: as stored, perhaps over."""
     host = seen.host
     live, unidentified, stopped, others = _told_apart(
         view.tasks_on(host.arn), environment, digest=target.revision.digest
@@ -99,6 +103,15 @@ def gather(
     if not live and matches is not False:  # Nobody asks elsewhere, and many slots are elsewhere.
         occupant = _occupant(host.arn, environment, target, others=others, book=book, names=names)
     draining = state is HostCondition.DRAINING
+    watches_idle = environment.policy.when_idle is not None
+    holders = _holders(others, view) if draining or watches_idle else 0
+    idle = (
+        watches_idle
+        and state is HostCondition.READY
+        and not holders
+        and view.scales_in(host.cluster_arn, host.capacity_provider)
+        and all(yields(task) for task in others if task.group.startswith(_OURS))
+    )
     return SlotFacts(
         host=host,
         condition=state,
@@ -111,7 +124,13 @@ def gather(
         unidentified=frozenset(unidentified),
         stopped=tuple(stopped),
         occupant=occupant,
-        drain_holders=_holders(others, view) if draining else 0,
+        hold=hold if hold is not None and now.ecs < hold.until else None,
+        gate=gate_of(host, environment),
+        watches_idle=watches_idle,
+        newly_joined=watches_idle and _newly_joined(host, environment, now),
+        idle=idle,
+        yields_later=idle and _younger(others, live),
+        drain_holders=holders if draining else 0,
         others_stopping=any(_stopping(task) for task in others),
         attempt=book.in_slot((environment.id, host.arn)),
         asked=frozenset(task.arn for task in live if task.arn in stops.asked),
@@ -121,6 +140,39 @@ def gather(
 
 
 _NOTHING: frozenset[str] = frozenset()
+_OURS = "blox:"
+"""How the group of every daemon of blox begins."""
+
+
+def gate_of(host: Host, environment: Environment) -> Gate:
+    """Whose the host is while a DAEMON service is being replaced."""
+    if not environment.gate:
+        return Gate.OPEN
+    mark = host.attributes.get(environment.gate)
+    if mark == MOVED:
+        return Gate.OPEN
+    return Gate.LEAVING if mark == LEAVING else Gate.THEIRS
+
+
+def _newly_joined(host: Host, environment: Environment, now: Now) -> bool:
+    """A host that is idle because it has just come gets its daemon like any other."""
+    when_idle = environment.policy.when_idle or 0.0
+    return host.registered_at is None or now.ecs - host.registered_at < when_idle
+
+
+def _younger(others: list[Task], live: list[Task]) -> bool:
+    """Whether another daemon of blox here, not yet on its way out, is younger than ours: daemons
+    leave in the reverse of the order in which they came."""
+    if not live:
+        return False
+    ours = max(_age(task) for task in live)
+    return any(
+        task.group.startswith(_OURS) and task.wanted_by_ecs and _age(task) > ours for task in others
+    )
+
+
+def _age(task: Task) -> tuple[float, str]:
+    return (task.created_at or 0.0, task.arn)
 
 
 def _told_apart(
@@ -141,7 +193,7 @@ def _told_apart(
             live.append(task)
             if owner is Ownership.MAYBE:
                 unidentified.append(task.arn)
-        elif environment.deployed[task.started_by] == digest:
+        elif environment.digest_of(task) == digest:
             stopped.append(task)
     return live, unidentified, stopped, others
 
@@ -155,8 +207,9 @@ def _occupant(
     book: IntentBook,
     names: NamesHolder,
 ) -> str:
-    """R26: who does this environment's job here already, in words; "" if nobody."""
-    family = target.revision.definition.family
+    """R26: who does this environment's job here already, in words; "" if nobody. An environment
+    that runs beside others minds only its own name."""
+    family = "" if environment.policy.beside else target.revision.definition.family
     for task in others:
         if occupies(task, environment, family):
             return names(task)
@@ -187,7 +240,8 @@ def _lack(
     """What the target would miss here after our own daemon, if one runs, has gone."""
     if host.remaining is None:
         return None
-    released = needs.get(environment.deployed[live[0].started_by]) if len(live) == 1 else None
+    digest = environment.digest_of(live[0]) if len(live) == 1 else None
+    released = needs.get(digest or "")
     return lacks(target.need, host.remaining, released)
 
 
@@ -195,7 +249,7 @@ def _holders(others: list[Task], view: ClusterView) -> int:
     """R17: live tasks that a drain waits for: not daemons of any environment of blox, nor of DAEMON
     services, which wait for us in turn."""
     return sum(
-        not task.group.startswith("blox:")
+        not task.group.startswith(_OURS)
         and not view.is_daemon_service(task.cluster_arn, task.group)
         for task in others
     )
@@ -226,11 +280,15 @@ def remember(notes: Notes, facts: SlotFacts, *, now: float) -> Notes:
         (notes.stopping_since if notes.stopping_since is not None else now) if going else None
     )
     refusal = None if facts.live else notes.refusal
-    if (pending, held_since, stopping, refusal) == (
+    idle_since = _idle_since(notes, facts, now)
+    was_busy = facts.watches_idle and (notes.was_busy or not facts.idle)
+    if (pending, held_since, stopping, refusal, idle_since, was_busy) == (
         notes.pending_since,
         notes.held_since,
         notes.stopping_since,
         notes.refusal,
+        notes.idle_since,
+        notes.was_busy,
     ):
         return notes
     return replace(
@@ -239,7 +297,22 @@ def remember(notes: Notes, facts: SlotFacts, *, now: float) -> Notes:
         held_since=held_since,
         stopping_since=stopping,
         refusal=refusal,
+        idle_since=idle_since,
+        was_busy=was_busy,
     )
+
+
+def _idle_since(notes: Notes, facts: SlotFacts, now: float) -> float | None:
+    """Since when the host has been idle. One that is found idle and without our daemon when we
+    first look at it has been idle since before: our predecessor left it so."""
+    if not facts.idle:
+        return None
+    if notes.idle_since is not None:
+        return notes.idle_since
+    return now if notes.was_busy or facts.live or facts.newly_joined else _LONG_AGO
+
+
+_LONG_AGO = float("-inf")
 
 
 _GETTING_READY: Set[str] = frozenset({"PROVISIONING", "PENDING", "ACTIVATING"})

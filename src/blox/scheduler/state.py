@@ -13,8 +13,14 @@ from blox.ecs.model import Task
 from blox.ecs.port import EcsReads
 from blox.scheduler.breaker import Breaker
 from blox.scheduler.eligibility import need_of
-from blox.scheduler.intents import IntentBook
-from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Revision
+from blox.scheduler.intents import IntentBook, absence_decides
+from blox.scheduler.model import (
+    Deployment,
+    DeploymentStatus,
+    Environment,
+    Freeze,
+    Revision,
+)
 from blox.scheduler.planner import judge
 from blox.scheduler.reasons import sentence
 from blox.scheduler.repository import Repository
@@ -116,6 +122,8 @@ class State:
         """What all slots of the environment share now."""
         deployment = self.deployment_in_force(environment)
         target = None if deployment is None else environment.revision(deployment.revision)
+        if target is None and environment.ending:
+            target = environment.newest  # What runs was adopted: it is judged, to be stopped.
         self._prepare(tracked, environment, target)
         cluster = self.view.cluster(environment.cluster_arn)
         return Context(
@@ -129,6 +137,9 @@ class State:
             cluster_active=cluster is None or cluster.status == "ACTIVE",
             trouble=tracked.trouble,
             definition_active=tracked.definition_active,
+            freeze=self.freeze_of(environment),
+            past_open=self.past_open(tracked, environment),
+            stops_held=tracked.guard.held > 0,
             surplus_from=self.surplus_from,
             observing=self.observing,
         )
@@ -140,8 +151,11 @@ class State:
         ):
             return
         tracked.prepared_for = environment
-        tracked.checks = {r.digest: r.definition.has_health_check for r in environment.revisions}
-        tracked.needs = {r.digest: need_of(r.definition, r.task) for r in environment.revisions}
+        adopted, revisions = environment.adopted_contents, environment.revisions
+        tracked.checks = {c.digest: c.definition.has_health_check for c in adopted}
+        tracked.checks |= {r.digest: r.definition.has_health_check for r in revisions}
+        tracked.needs = {c.digest: need_of(c.definition, {}) for c in adopted}
+        tracked.needs |= {r.digest: need_of(r.definition, r.task) for r in revisions}
         if target is not None and (tracked.target is None or tracked.target.revision != target):
             tracked.target = Target(target)
             tracked.definition_active = True
@@ -169,6 +183,8 @@ class State:
             notes=tracked.note(host_arn),
             needs=tracked.needs,
             names=self.holder,
+            yields=self.yields,
+            hold=self.repository.hold(host_arn),
             now=context.now,
             settings=context.settings,
         )
@@ -218,14 +234,78 @@ class State:
     def holder(self, task: Task) -> str:
         """Who a task that is not ours belongs to, in words."""
         for tombstone in self.repository.tombstones():
-            if task.started_by in tombstone.deployed:
+            if tombstone.digest_of(task) is not None:
                 return f"deleted environment {tombstone.name}"
         for environment in self.repository.environments():
-            if task.started_by in environment.deployed:
+            if environment.digest_of(task) is not None:
                 return f"environment {environment.name}"
         if task.group.startswith("service:"):
             return f"service/{task.group.removeprefix('service:')}"
         return f"somebody's task of {task.group or short_id(task.definition_arn)}"
+
+    def tasks_of(self, environment: Environment) -> list[Task]:
+        """Every known task that says it is this environment's, or was adopted, ended ones included.
+        Costs a walk over the cluster where tasks were adopted."""
+        found = {
+            task.arn: task
+            for deployment_id in environment.deployed
+            for task in self.view.started_by(deployment_id)
+            if task.cluster_arn == environment.cluster_arn
+        }
+        if environment.adopted:
+            for seen in self.view.hosts(environment.cluster_arn):
+                for task in self.view.tasks_on(seen.host.arn):
+                    if short_id(task.arn) in environment.adopted:
+                        found[task.arn] = task
+        return list(found.values())
+
+    def yields(self, task: Task) -> bool:
+        """Whether a task is a daemon of an environment that leaves idle hosts."""
+        return any(
+            environment.policy.when_idle is not None and environment.digest_of(task) is not None
+            for environment in self.repository.environments()
+            if environment.cluster_arn == task.cluster_arn
+        )
+
+    def freeze_of(self, environment: Environment) -> Freeze | None:
+        """What freezes the environment now: of several, the one that lasts longest."""
+        now = self.reads.now()
+        found = [
+            freeze
+            for freeze in self.repository.freezes()
+            if now < freeze.until
+            and freeze.target
+            in {
+                "everything": ("",),
+                "cluster": (environment.cluster_arn,),
+                "environment": (environment.id,),
+            }[freeze.scope]
+        ]
+        return max(found, key=lambda freeze: (freeze.until, freeze.id), default=None)
+
+    def next_expiry(self, cluster_arn: str) -> float | None:
+        """When, by ECS's clock, the next freeze or hold that may concern this cluster ends."""
+        now = self.reads.now()
+        ends = [freeze.until for freeze in self.repository.freezes()]
+        ends += [
+            hold.until
+            for hold in self.repository.holds()
+            if (seen := self.view.host(hold.host_arn)) is not None
+            and seen.host.cluster_arn == cluster_arn
+        ]
+        return min((until for until in ends if until > now), default=None)
+
+    def past_open(self, tracked: Tracked, environment: Environment) -> bool:
+        """Whether a start of the environment whose records are lost may still arrive: until a
+        complete look that began W after we first knew of it."""
+        if not environment.lost_past:
+            tracked.past_open_since = None
+            return False
+        if tracked.past_open_since is None:
+            tracked.past_open_since = self.clock.monotonic()
+        cluster = self.view.cluster(environment.cluster_arn)
+        horizon = None if cluster is None or not self.fence_known else cluster.absence_horizon
+        return not absence_decides(tracked.past_open_since, self.book.window, horizon)
 
     def touch(self, environment_id: str, hosts: Iterable[str]) -> None:
         tracked = self.tracked.get(environment_id)

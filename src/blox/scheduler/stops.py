@@ -118,7 +118,7 @@ class Stops:
         return [
             task.arn
             for task in self._state.view.tasks_on(host)
-            if task.live and task.started_by in environment.deployed
+            if task.live and environment.digest_of(task) is not None
         ][:_LOOK_LIMIT]
 
     def take(self, *, rollout: bool) -> StopOrder | None:

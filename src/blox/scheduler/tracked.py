@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from blox.scheduler.board import Board
 from blox.scheduler.deployments import Progress
 from blox.scheduler.eligibility import Need
+from blox.scheduler.guard import Guard
 from blox.scheduler.slots import Target
 from blox.scheduler.verdicts import Notes, Trouble
 
@@ -43,6 +44,11 @@ class Tracked:
         self.definition_asked = False
         self.spent_at = float("-inf")
         """When the budget was last recounted."""
+        self.guard = Guard()
+        self.expires_at: float | None = None
+        """When (monotonic) a freeze or a hold ends, and all slots are judged anew."""
+        self.past_open_since: float | None = None
+        """Since when (monotonic) we wait for starts of a lost past to show."""
         self.without_seconds = 0.0
         """Host-seconds that wanted hosts had no healthy daemon, since this process began."""
         self.without_at = now

@@ -12,6 +12,8 @@ from blox.scheduler.intents import Attempt
 from blox.scheduler.model import (
     Deployment,
     Environment,
+    Freeze,
+    Hold,
     Revision,
     SlotClass,
     VerdictKind,
@@ -49,6 +51,20 @@ class Notes(Struct, frozen=True, kw_only=True):
     replacements: int = 0
     """Replacements of failing daemons of the target revision running."""
     replace_not_before: float = 0.0
+    idle_since: float | None = None
+    """Since when nothing but daemons has run on the host. -inf: since before we looked."""
+    was_busy: bool = False
+    """Something else was seen to run there."""
+
+
+class Gate(StrEnum):
+    """Whose a host is while an environment takes over from a DAEMON service."""
+
+    OPEN = "open"
+    """There is no such service, or the host was moved."""
+    THEIRS = "theirs"
+    LEAVING = "leaving"
+    """It is going back to the service: our daemon makes way."""
 
 
 class SlotFacts(Struct, frozen=True, kw_only=True):
@@ -72,6 +88,16 @@ class SlotFacts(Struct, frozen=True, kw_only=True):
     """Stopped tasks of ours of the target's digest that ECS still shows."""
     occupant: str = ""
     """Who else runs this daemon here (R26); "" for nobody."""
+    hold: Hold | None = None
+    gate: Gate = Gate.OPEN
+    watches_idle: bool = False
+    """The environment leaves idle hosts."""
+    newly_joined: bool = False
+    """The host registered less long ago than it may be idle."""
+    idle: bool = False
+    """Nothing but daemons that yield runs here, and ECS removes such hosts."""
+    yields_later: bool = False
+    """A younger daemon leaves the idle host before ours."""
     drain_holders: int = 0
     """Live tasks that a drain waits for before the daemon may leave (R17)."""
     others_stopping: bool = False
@@ -111,6 +137,12 @@ class Context(Struct, frozen=True, kw_only=True):
     definition_active: bool = True
     observing: bool = False
     """Nothing is carried out: deployments stay pending, verdicts say what would be done."""
+    freeze: Freeze | None = None
+    """Nothing is started or stopped for this environment."""
+    past_open: bool = False
+    """A start of the environment whose records are lost may still arrive."""
+    stops_held: bool = False
+    """R24: too many hosts stopped matching at once; their stops wait for a person."""
     surplus_from: float = 0.0
     """Monotonic: surplus is left alone before this, because stops of a process that ended without a
     clean hand-over may still land (R8)."""
@@ -157,3 +189,29 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """Its calls are paced as part of a rollout, behind repairs."""
     next_look: float | None = None
     """Monotonic: when to judge again if nothing happens before."""
+
+
+def verdict_of(
+    kind: VerdictKind,
+    slot_class: SlotClass,
+    reason: str,
+    *,
+    available: bool = False,
+    stops: tuple[Stop, ...] = (),
+    candidate: Cost = Cost.NONE,
+    rollout: bool = False,
+    next_look: float | None = None,
+    **details: str,
+) -> Verdict:
+    """A verdict, its details given as keywords."""
+    return Verdict(
+        kind=kind,
+        slot_class=slot_class,
+        reason=reason,
+        details=details,
+        available=available,
+        stops=stops,
+        candidate=candidate,
+        rollout=rollout,
+        next_look=next_look,
+    )

@@ -46,6 +46,12 @@ class ClusterView(Protocol):
         known; asking makes it be looked up. False for other groups."""
         ...
 
+    def scales_in(self, cluster_arn: str, provider: str) -> bool:
+        """Whether ECS removes idle hosts of this capacity provider, as far as known; asking makes
+        it be looked up, and the cluster is touched when the answer changes. False for "", and where
+        looking it up is denied."""
+        ...
+
     def recheck(self, host_arn: str) -> None:
         """Have this host described soon: ECS says of it what the view does not know."""
         ...

@@ -4,6 +4,9 @@
     /blox/v1/names/CLUSTER-ARN/NAME              whose name it is: makes names unique in a cluster
     /blox/v1/deployments/ENVIRONMENT-ID/SEQUENCE a deployment; zero-padded, so keys sort by age
     /blox/v1/intents/ID                          one start call, until its outcome is history
+    /blox/v1/freezes/ID                          nothing is started or stopped there for a while
+    /blox/v1/holds/HOST-ARN                      a host that is left alone for a while
+    /blox/v1/migrations/ENVIRONMENT-ID           the replacement of a DAEMON service
     /blox/v1/clean                               the last owner left with nothing open
 
 "v1" is the version of this layout. The format of each record is versioned by itself (`codec`).
@@ -16,6 +19,9 @@ ENVIRONMENTS: Final = ROOT + "environments/"
 NAMES: Final = ROOT + "names/"
 DEPLOYMENTS: Final = ROOT + "deployments/"
 INTENTS: Final = ROOT + "intents/"
+FREEZES: Final = ROOT + "freezes/"
+HOLDS: Final = ROOT + "holds/"
+MIGRATIONS: Final = ROOT + "migrations/"
 CLEAN: Final = ROOT + "clean"
 
 SEQUENCE_DIGITS: Final = 10
@@ -44,3 +50,18 @@ def deployment(environment_id: str, sequence: int) -> str:
 def intent(intent_id: str) -> str:
     """The key of an intent."""
     return INTENTS + intent_id
+
+
+def freeze(freeze_id: str) -> str:
+    """The key of a freeze."""
+    return FREEZES + freeze_id
+
+
+def hold(host_arn: str) -> str:
+    """The key of a host's hold."""
+    return HOLDS + host_arn
+
+
+def migration(environment_id: str) -> str:
+    """The key of the migration to an environment."""
+    return MIGRATIONS + environment_id

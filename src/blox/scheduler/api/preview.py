@@ -39,6 +39,8 @@ def preview(state: State, environment: Environment) -> dict[str, Verdict]:
             notes=Notes(),
             needs={},
             names=state.holder,
+            yields=state.yields,
+            hold=state.repository.hold(seen.host.arn),
             now=context.now,
             settings=context.settings,
         )

@@ -1,0 +1,172 @@
+"""What is done now and then: asking for health, and forgetting what tells nothing new.
+
+Each chore is level-triggered and costs nothing while there is nothing to do. What could not be
+stored is tried again at the next round.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from msgspec.structs import replace
+
+from blox.base.errors import BloxError, Conflict
+from blox.base.ids import short_id
+from blox.base.tasks import TaskSet
+from blox.ecs.model import STOPPED
+from blox.scheduler.doubts import Doubts
+from blox.scheduler.model import Environment
+from blox.scheduler.state import State
+
+_log = structlog.get_logger("blox.housekeeping")
+
+
+class Housekeeping:
+    """The chores of one scheduler."""
+
+    def __init__(
+        self,
+        state: State,
+        doubts: Doubts,
+        *,
+        touched: Callable[[str], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        """`touched(environment)`: look at it. `ended(environment)`: it is deleted now."""
+        self._state = state
+        self._doubts = doubts
+        self._touched = touched
+        self._ended = ended
+        self._tasks = TaskSet("housekeeping")
+        self._tombstones: dict[str, float] = {}
+
+    def start(self) -> None:
+        self._tasks.start(self._run(), name="rounds", eternal=True)
+
+    async def watch(self) -> None:
+        """Raises when a background task fails, which is a defect."""
+        await self._tasks.watch()
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    async def _run(self) -> None:
+        settings = self._state.settings
+        waited = 0.0
+        while True:
+            await asyncio.sleep(settings.view.health_poll)
+            self._poll_health()
+            waited += settings.view.health_poll
+            whole = waited >= settings.scheduler.intent_cleanup
+            if whole:
+                waited = 0.0
+            try:
+                await self._finish()
+                if whole:
+                    await self._clean_up()
+            except Conflict:
+                continue  # Somebody changed it meanwhile: the next round sees what it is now.
+            except BloxError as error:
+                _log.warning("could not clean up", problem=error.message)
+
+    def _poll_health(self) -> None:
+        """Events carry no health: daemons with a health check are described until HEALTHY."""
+        for tracked in self._state.tracked.values():
+            if not any(tracked.checks.values()):
+                continue
+            unsure = [
+                task
+                for host, verdict in tracked.board.verdicts.items()
+                if verdict.reason == "settling" and (task := verdict.details.get("task"))
+            ]
+            if unsure:
+                self._doubts.describe_soon(tracked.cluster_arn, unsure)
+
+    # --- What comes to an end ---------------------------------------------------------------------
+
+    async def _finish(self) -> None:
+        for environment in self._state.repository.environments():
+            if environment.ending and self._all_stopped(environment):
+                tombstone = replace(environment, ending=False, deleted_at=self._state.stamp())
+                await self._state.repository.delete_environment(tombstone, was=environment)
+                _log.info("deleted, its tasks are stopped", environment=environment.name)
+                self._ended(environment.id)
+            elif environment.lost_past and self._past_is_over(environment):
+                after = replace(environment, lost_past=False)
+                await self._state.repository.replace_environment(after, was=environment)
+                self._touched(environment.id)
+
+    def _all_stopped(self, environment: Environment) -> bool:
+        """Whether nothing of it runs, or may yet begin to."""
+        cluster = self._state.view.cluster(environment.cluster_arn)
+        if cluster is None or not (cluster.primed or cluster.status != "ACTIVE"):
+            return False
+        if not self._state.served(environment) or not self._state.fence_known:
+            return False
+        return all(
+            attempt.intent.environment_id != environment.id
+            for attempt in self._state.book.unsettled()
+        ) and all(
+            not task.live or task.desired_status == STOPPED
+            for task in self._state.tasks_of(environment)
+        )
+
+    def _past_is_over(self, environment: Environment) -> bool:
+        tracked = self._state.tracked.get(environment.id)
+        return tracked is not None and not self._state.past_open(tracked, environment)
+
+    # --- What tells nothing new -------------------------------------------------------------------
+
+    async def _clean_up(self) -> None:
+        state = self._state
+        now = state.clock.monotonic()
+        state.stops.prune(now)
+        due = state.book.due(now=now)
+        if due:
+            await state.repository.drop_intents(due)
+            state.book.forget(due)
+        await self._forget_orders()
+        for environment in state.repository.environments():
+            await self._forget_adopted(environment)
+        for tombstone in state.repository.tombstones():
+            if self._forgettable(tombstone, now):
+                await state.repository.forget_environment(tombstone.id)
+                self._unfollow(tombstone.cluster_arn)
+
+    async def _forget_orders(self) -> None:
+        """Freezes and holds that are over."""
+        now = self._state.reads.now()
+        repository = self._state.repository
+        await repository.thaw([f.id for f in repository.freezes() if f.until <= now])
+        await repository.release_hosts([h.host_arn for h in repository.holds() if h.until <= now])
+
+    async def _forget_adopted(self, environment: Environment) -> None:
+        """Adopted tasks that have ended."""
+        cluster = self._state.view.cluster(environment.cluster_arn)
+        if not environment.adopted or cluster is None or not cluster.primed:
+            return
+        live = {short_id(task.arn) for task in self._state.tasks_of(environment) if task.live}
+        left = {id_: what for id_, what in environment.adopted.items() if id_ in live}
+        if len(left) < len(environment.adopted):
+            contents = environment.adopted_contents if left else ()
+            after = replace(environment, adopted=left, adopted_contents=contents)
+            await self._state.repository.replace_environment(after, was=environment)
+            self._touched(environment.id)
+
+    def _unfollow(self, cluster_arn: str) -> None:
+        repository = self._state.repository
+        left = (*repository.environments(), *repository.tombstones())
+        if all(environment.cluster_arn != cluster_arn for environment in left):
+            self._state.view.unfollow(cluster_arn)
+
+    def _forgettable(self, tombstone: Environment, now: float) -> bool:
+        """Whether no task can be this deleted environment's any more."""
+        since = self._tombstones.setdefault(tombstone.id, now)
+        cluster = self._state.view.cluster(tombstone.cluster_arn)
+        known = cluster is not None and (cluster.primed or cluster.status != "ACTIVE")
+        return (
+            known
+            and now > since + self._state.book.window
+            and all(a.intent.environment_id != tombstone.id for a in self._state.book.unsettled())
+            and not any(task.live for task in self._state.tasks_of(tombstone))
+        )
