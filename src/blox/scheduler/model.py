@@ -245,6 +245,8 @@ class Migration(Struct, frozen=True, kw_only=True):
     """The custom attribute by which hosts are moved: the environment's gate."""
     back: bool = False
     """Hosts go back to the service."""
+    done: bool = False
+    """The service is gone and the environment has every host; only marks are left to be removed."""
     wave: int = 1
     """Hosts that are moved at once, at most."""
     moved: int = 0

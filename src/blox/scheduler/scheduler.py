@@ -13,6 +13,7 @@ from blox.ecs.port import EcsActs, EcsReads
 from blox.scheduler.doubts import Doubts
 from blox.scheduler.executor import CallWatcher, Executor, Tokens
 from blox.scheduler.housekeeping import Housekeeping
+from blox.scheduler.migrator import Migrator
 from blox.scheduler.reconciler import Reconciler
 from blox.scheduler.repository import Repository
 from blox.scheduler.starts import Starts
@@ -78,6 +79,12 @@ class Scheduler:
             wake_executor=self._wake,
             excused=lambda: excused() or bool(self.starts.held),
         )
+        self.migrator = Migrator(
+            self.state,
+            None if hands is None else hands.acts,
+            tokens=None if hands is None else hands.tokens,
+            owned=(lambda: None) if hands is None else hands.owned,
+        )
         self.housekeeping = Housekeeping(
             self.state, self.doubts, touched=self._touch, ended=self.reconciler.untrack
         )
@@ -100,6 +107,9 @@ class Scheduler:
         self.reconciler.start()
         self.doubts.start()
         self.housekeeping.start()
+        if known and not clean:
+            self.migrator.not_before = now + state.assumptions.signature_age
+        self.migrator.start()
         if self.executor is not None:
             self.executor.start()
         for environment in (*known, *state.repository.tombstones()):
@@ -134,7 +144,8 @@ class Scheduler:
 
     async def watch(self) -> None:
         """Raises when a background task fails, which is a defect."""
-        watches = [self.reconciler.watch(), self.doubts.watch(), self.housekeeping.watch()]
+        parts = (self.reconciler, self.doubts, self.housekeeping, self.migrator)
+        watches = [part.watch() for part in parts]
         if self.executor is not None:
             watches.append(self.executor.watch())
         await asyncio.gather(*watches)
@@ -161,6 +172,7 @@ class Scheduler:
 
     async def close_background(self) -> None:
         """End what decides and looks; calls are the executor's."""
+        await self.migrator.close()
         await self.housekeeping.close()
         await self.reconciler.close()
         await self.doubts.close()

@@ -28,6 +28,7 @@ from blox.scheduler.model import (
 )
 from blox.scheduler.orders import Orders
 from blox.scheduler.scheduler import Scheduler
+from blox.scheduler.takeover import Takeover
 
 IDS_KEPT = 50
 """Deployment ids kept for certain; older ones while a task still carries them."""
@@ -63,6 +64,7 @@ class SchedulerService:
         self._entropy = entropy
         self.adopting = Adopting(scheduler, self._definition)
         self.orders = Orders(scheduler, entropy)
+        self.takeover = Takeover(scheduler)
 
     # --- Environments -----------------------------------------------------------------------------
 

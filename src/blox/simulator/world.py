@@ -187,7 +187,7 @@ class Process:
         executor = self.scheduler.executor
         if executor is not None:
             await executor.close(patience=0.0)
-        for close in (*closing, self.scheduler.reconciler.close, self.scheduler.doubts.close):
+        for close in (*closing, self.scheduler.close_background):
             await close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._store.close()
