@@ -24,6 +24,10 @@ class Clean(Struct, frozen=True):
     """The last owner left with nothing open."""
 
 
+class Copied(Struct, frozen=True):
+    """What this is in is a backup: starts that came after it was made are unknown to it."""
+
+
 KINDS: Final = (
     (keys.ENVIRONMENTS, "environment", Environment),
     (keys.DEPLOYMENTS, "deployment", Deployment),
@@ -33,6 +37,7 @@ KINDS: Final = (
     (keys.HOLDS, "hold", Hold),
     (keys.MIGRATIONS, "migration", Migration),
     (keys.CLEAN, "clean", Clean),
+    (keys.COPIED, "copied", Copied),
 )
 _NAME_OF_TYPE: Final[dict[type, str]] = {type_: kind for _, kind, type_ in KINDS}
 

@@ -31,7 +31,7 @@ from blox.scheduler.model import (
     Migration,
     Settled,
 )
-from blox.scheduler.records import Clean, Name, Records, decode, encode
+from blox.scheduler.records import Clean, Copied, Name, Records, decode, encode
 from blox.store import keys
 from blox.store.errors import StoreRefused, StoreUnavailable, StoreUnknown
 from blox.store.port import ABSENT, Compare, Delete, Put, Record, Store
@@ -389,6 +389,26 @@ class Repository:
         if await self._store.get(keys.CLEAN) is None:
             return False
         await self._change({}, {keys.CLEAN: None})
+        return True
+
+    # --- Backup -----------------------------------------------------------------------------------
+
+    async def mark_copied(self, *, copied: bool) -> None:
+        """Say in the store that what is copied from it now is a copy; or that it is none."""
+        await self._change({}, {keys.COPIED: Copied() if copied else None})
+
+    async def take_copied(self) -> bool:
+        """Whether this store is a backup that is in use from now on. The mark is gone when this
+        returns, and every environment knows that starts may have been made that it does not."""
+        if await self._store.get(keys.COPIED) is None:
+            return False
+        writes: dict[str, Struct | None] = {keys.COPIED: None}
+        compares: dict[str, int] = {}
+        for environment in self.environments():
+            key = keys.environment(environment.id)
+            compares[key] = self._records.revision(key)
+            writes[key] = msgspec.structs.replace(environment, lost_past=True)
+        await self._change(compares, writes)
         return True
 
     # --- Transactions -----------------------------------------------------------------------------

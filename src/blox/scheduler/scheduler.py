@@ -96,7 +96,13 @@ class Scheduler:
     async def start(self) -> None:
         """Load what is stored and begin. Waits for nothing but the store."""
         state = self.state
-        clean = self.observing or await state.repository.take_clean()
+        copied = await state.repository.take_copied()
+        clean = (self.observing or await state.repository.take_clean()) and not copied
+        if copied:
+            _log.warning(
+                "this store is a backup: daemons that were started after it was made are not known",
+                meaning="empty hosts wait until such a start certainly would have shown",
+            )
         now = state.clock.monotonic()
         known = state.repository.environments()
         if known and not clean:

@@ -132,6 +132,18 @@ class Database:
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._discard()
 
+    def snapshot(self) -> bytes:
+        """The whole file as it is now, log included: a database that can be opened by itself.
+        Raises StoreUnavailable when the disk fails.
+        https://www.sqlite.org/c3ref/serialize.html"""
+        try:
+            if self._db is None:
+                self._connect(create=False)
+            assert self._db is not None
+            return bytes(self._db.serialize("main"))
+        except (apsw.Error, OSError) as error:
+            raise StoreUnavailable(f"{self.path} cannot be copied: {error}.") from error
+
     def _connect(self, *, create: bool) -> Tables:
         flags = apsw.SQLITE_OPEN_READWRITE
         db = self._db = apsw.Connection(self.path, flags=flags, vfs=self._vfs or None)

@@ -8,6 +8,7 @@
     /blox/v1/holds/HOST-ARN                      a host that is left alone for a while
     /blox/v1/migrations/ENVIRONMENT-ID           the replacement of a DAEMON service
     /blox/v1/clean                               the last owner left with nothing open
+    /blox/v1/copied                              this is a backup: what came after it is not in it
 
 "v1" is the version of this layout. The format of each record is versioned by itself (`codec`).
 """
@@ -23,6 +24,7 @@ FREEZES: Final = ROOT + "freezes/"
 HOLDS: Final = ROOT + "holds/"
 MIGRATIONS: Final = ROOT + "migrations/"
 CLEAN: Final = ROOT + "clean"
+COPIED: Final = ROOT + "copied"
 
 SEQUENCE_DIGITS: Final = 10
 

@@ -154,6 +154,13 @@ class SqliteStore:
     async def revoke_lease(self, lease: int) -> None:
         await self._do(lambda tables: tables.revoke(lease), writes=True)
 
+    async def snapshot(self) -> bytes:
+        """A copy of the whole file, as of one moment: everything acknowledged before is in it.
+        Raises StoreUnavailable."""
+        if self._closed:
+            raise StoreUnavailable(f"The store {self._database.path} is closed.")
+        return await self._run(self._database.snapshot)
+
     async def close(self) -> None:
         """Finish what waits, close the file and let go of the lock. Watchers end with
         StoreUnavailable, as does every later call."""
