@@ -28,6 +28,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("simulator")
     arguments = ["-m", "blox.cli.main", "simulate", "serve", "--bind", "127.0.0.1:0"]
     arguments += ["--hosts", "4", "--secret", "s3cret", "--env-file", str(folder / "env")]
+    arguments += ["--service-delay", "0.5"]
     with running(arguments, output=folder / "output") as process:
         process.wait_for_output("list-container-instances")
         yield process, exported(folder / "env")
@@ -90,6 +91,108 @@ def test_its_levers_work_from_another_terminal(simulator: tuple[Running, dict[st
     assert "throttle" in blox(environment, "simulate", "faults", "list")
     blox(environment, "simulate", "faults", "clear")
     assert "throttle" not in blox(environment, "simulate", "faults", "list")
+
+
+def test_the_aws_command_makes_services_that_act(
+    simulator: tuple[Running, dict[str, str]],
+) -> None:
+    _, environment = simulator
+
+    def aws(*arguments: str) -> Any:
+        done = run([AWS, *arguments, "--output", "json"], environment=environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def groups() -> list[str]:
+        hosts = Simulator(environment["BLOX_SIMULATOR"]).get("state")["clusters"]["svc"]["hosts"]
+        return sorted(task["group"] for host in hosts for task in host["tasks"])
+
+    aws("ecs", "create-cluster", "--cluster-name", "svc")
+    blox(environment, "simulate", "providers", "add", "asg", "--cluster", "svc")
+    added = blox(
+        environment,
+        *("simulate", "hosts", "add", "2", "--cluster", "svc", "--capacity-provider", "asg"),
+    ).split()
+    shown = aws("ecs", "describe-capacity-providers", "--capacity-providers", "asg")
+    assert shown["capacityProviders"][0]["name"] == "asg"
+    described = aws("ecs", "describe-clusters", "--clusters", "svc")["clusters"][0]
+    assert described["capacityProviders"] == ["asg"]
+    aws(
+        *("ecs", "create-service", "--cluster", "svc", "--service-name", "logs"),
+        *("--task-definition", "sleep", "--scheduling-strategy", "DAEMON"),
+    )
+    wait_until(lambda: groups() == ["service:logs"] * 2, what="a task on each host")
+    state = blox(environment, "simulate", "state", "--cluster", "svc")
+    assert "service logs  DAEMON  ACTIVE  sleep:1" in state
+    assert state.count("asg (could scale in)") == 2
+    aws(
+        *("ecs", "update-service", "--cluster", "svc", "--service", "logs"),
+        *("--placement-constraints", "type=memberOf,expression=attribute:blox !exists"),
+    )
+    aws(
+        *("ecs", "put-attributes", "--cluster", "svc"),
+        *("--attributes", f"name=blox,value=x,targetId={added[0]}"),
+    )
+    wait_until(lambda: groups() == ["service:logs"], what="one task less")
+    aws(
+        *("ecs", "delete-attributes", "--cluster", "svc"),
+        *("--attributes", f"name=blox,targetId={added[0]}"),
+    )
+    wait_until(lambda: groups() == ["service:logs"] * 2, what="the task again")
+    blox(environment, "simulate", "services", "delete", "logs", "--cluster", "svc")
+    wait_until(lambda: groups() == [], what="no more tasks")
+    created = ("simulate", "services", "create", "more", "sleep", "--cluster", "svc")
+    blox(environment, *created, "--constraint", "attribute:none exists")
+    assert groups() == []
+
+
+def test_access_images_and_the_rule_have_their_commands(
+    simulator: tuple[Running, dict[str, str]],
+) -> None:
+    _, environment = simulator
+
+    def refused(*arguments: str) -> str:
+        done = run([sys.executable, "-m", "blox.cli.main", *arguments], environment=environment)
+        assert done.returncode != 0
+        return done.stderr
+
+    assert blox(environment, "simulate", "deny", "ecs:Describe*") == "ecs:Describe*: denied\n"
+    blox(environment, "simulate", "deny", "passrole:sleep")
+    identity = run([AWS, "sts", "get-caller-identity", "--query", "Arn", "--output", "text"],
+                   environment=environment).stdout.strip()  # fmt: skip
+    simulated = run(
+        [
+            *(AWS, "iam", "simulate-principal-policy", "--policy-source-arn", identity),
+            *("--action-names", "ecs:DescribeTasks", "ecs:ListTasks", "--output", "text"),
+            *("--query", "EvaluationResults[].EvalDecision"),
+        ],
+        environment=environment,
+    )
+    assert simulated.stdout.split() == ["implicitDeny", "allowed"]
+    assert "denied  ecs:Describe*, passrole:sleep" in blox(environment, "simulate", "state")
+    assert "still denied: passrole:sleep" in blox(environment, "simulate", "allow", "ecs:Describe*")
+    assert "still denied" not in blox(environment, "simulate", "allow", "--all")
+    assert "--all" in refused("simulate", "allow")
+    assert "Known: passrole:FAMILY" in refused("simulate", "deny", "StartTusk")
+    assert "StartTask" in refused("simulate", "faults", "add", "StartTusk")
+
+    digest = blox(environment, "simulate", "image", "sleep").strip()
+    assert (digest.startswith("sha256:"), len(digest)) == (True, 71)
+
+    assert json.loads(blox(environment, "simulate", "rule"))["state"] == "ENABLED"
+    assert json.loads(blox(environment, "simulate", "rule", "remove"))["state"] == "GONE"
+    assert "no event reaches a queue" in blox(environment, "simulate", "state")
+    restored = json.loads(blox(environment, "simulate", "rule", "restore"))
+    assert (restored["state"], restored["queues"]) == ("ENABLED", ["blox-events"])
+    assert "no JSON" in refused("simulate", "rule", "show", "--pattern", "{")
+    put = run(
+        [AWS, "events", "put-events", "--entries", 'Source=me,DetailType=x,Detail="{}"'],
+        environment=environment,
+    )
+    assert put.returncode == 0, put.stderr
+    lines = blox(environment, "simulate", "events").splitlines()
+    assert [json.loads(line)["source"] for line in lines] == ["me"]
+    assert blox(environment, "simulate", "events", "--since", "1") == ""
 
 
 def test_it_leaves_when_it_is_told_to_even_during_a_long_poll(tmp_path: Path) -> None:

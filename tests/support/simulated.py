@@ -94,14 +94,18 @@ def on_a_bench(
     assumptions: Assumptions | None = None,
     secrets: Mapping[str, str] | None = None,
     ahead: float = 0.0,
+    service_delay: float = 0.3,
+    role: str = "",
     meanwhile: Callable[[SimulatedAws], None] | None = None,
 ) -> T:
     """Serve a cloud with a cluster `demo`, definition `sleep:1` and queue `events`, and run `work`
     in a thread. `meanwhile` gets the server, before anything is asked of it."""
 
     async def serve() -> T:
-        cloud = Cloud("wire", assumptions=assumptions)
-        async with serving(cloud, queues=["events"], secrets=secrets, ahead=ahead) as server:
+        cloud = Cloud("wire", assumptions=assumptions, service_delay=service_delay)
+        async with serving(
+            cloud, queues=["events"], secrets=secrets, ahead=ahead, role=role
+        ) as server:
             now = server.now()
             cloud.add_cluster("demo", now=now)
             cloud.add_definition("sleep", now=now, cpu=16, memory=32, stop_timeout=1)

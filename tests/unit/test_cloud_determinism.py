@@ -20,6 +20,7 @@ def history(seed: int) -> str:
     """A digest of all that a busy hour shows: answers, events and the log."""
     random = Random(seed)
     w = world(hosts=8, seed=seed, faults=Faults.draw(random), health_check=True)
+    w.call("CreateService", serviceName="mesh", taskDefinition="agent", schedulingStrategy="DAEMON")
     digest = hashlib.sha256()
 
     def note(value: object) -> None:
@@ -35,6 +36,9 @@ def history(seed: int) -> str:
                 note(w.call("StopTask", task=random.choice(listed)))
         except Fault as fault:
             note(str(fault))
+        if step % 25 == 0:
+            note(w.call("UpdateService", service="mesh", forceNewDeployment=step % 50 == 0))
+            note(w.call("DescribeServices", services=["mesh"]))
         if step % 40 == 0:
             w.cloud.terminate_host(host, now=w.now, agent_connected=step % 80 == 0)
             w.hosts.append(w.cloud.add_host(CLUSTER, now=w.now))

@@ -2,6 +2,7 @@
 
 import itertools
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -316,6 +317,46 @@ def test_attributes_have_limits_and_can_be_listed_and_deleted() -> None:
     assert w.refused("PutAttributes", attributes=gone).code == "TargetNotFoundException"
     bad = [{"name": "sp ace", "value": "v"} | target]
     assert w.refused("PutAttributes", attributes=bad).code == "InvalidParameterException"
+
+
+def test_ten_attributes_go_in_one_call_and_all_or_none_are_put() -> None:
+    w = world(hosts=11)
+
+    def put(items: list[dict[str, str]]) -> Any:
+        return w.call("PutAttributes", attributes=items)
+
+    every_host = [{"name": "blox", "value": "a", "targetId": host} for host in w.hosts]
+    assert w.refused("PutAttributes", attributes=every_host).code == "InvalidParameterException"
+    put(every_host[:10])
+    before = [w.cloud.hosts[host].attributes.get("blox") for host in w.hosts]
+    assert before == ["a"] * 10 + [None]
+    gone = {"name": "blox", "value": "b", "targetId": "0" * 32, "targetType": "container-instance"}
+    fault = w.refused("PutAttributes", attributes=[{**every_host[0], "value": "b"}, gone])
+    assert fault.code == "TargetNotFoundException"
+    assert [w.cloud.hosts[host].attributes.get("blox") for host in w.hosts] == before
+
+
+def test_a_short_target_needs_its_type() -> None:
+    w = world()
+    short = {"name": "blox", "value": "a", "targetId": w.hosts[0].rsplit("/", 1)[-1]}
+    assert "targetType" in w.refused("PutAttributes", attributes=[short]).message
+    w.call("PutAttributes", attributes=[{**short, "targetType": "container-instance"}])
+    assert w.cloud.hosts[w.hosts[0]].attributes["blox"] == "a"
+    w.call("PutAttributes", attributes=[{"name": "blox", "targetId": w.hosts[0]}])
+    assert w.cloud.hosts[w.hosts[0]].attributes["blox"] is None
+
+
+def test_attributes_are_deleted_by_name_alone_and_those_of_the_agent_stay() -> None:
+    w = world()
+    given = {"pool": "a", "ecs.ami-id": "ami-1"}
+    host = w.cloud.add_host(CLUSTER, now=w.now, attributes=given)
+    target = {"targetId": host}
+    with_value = [{"name": "pool", "value": "a"} | target]
+    assert "without a value" in w.refused("DeleteAttributes", attributes=with_value).message
+    names = ("pool", "ecs.ami-id", "never-was")
+    w.call("DeleteAttributes", attributes=[{"name": name} | target for name in names])
+    assert "pool" not in w.cloud.hosts[host].attributes
+    assert w.cloud.hosts[host].attributes["ecs.ami-id"] == "ami-1"
 
 
 def test_attributes_bump_the_version_by_switch() -> None:

@@ -1,40 +1,23 @@
 """`blox simulate`: serve a simulated AWS on loopback, and pull its levers from another terminal."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import click
 
-from blox.cli.simulator_client import DEFAULT_SIMULATOR, JsonObject, Simulator
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _simulator(command: Command) -> Command:
-    return click.option(
-        "--endpoint",
-        "simulator",
-        metavar="URL",
-        envvar="BLOX_SIMULATOR",
-        default=DEFAULT_SIMULATOR,
-        show_default=True,
-        callback=lambda _context, _parameter, value: Simulator(value),
-        help="Where the simulator listens. BLOX_SIMULATOR",
-    )(command)
-
-
-def _print(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+from blox.cli.simulate_account import events, image, providers, rule, services
+from blox.cli.simulate_shared import Command, print_json, simulator_option
+from blox.cli.simulate_trouble import allow, deny, faults
+from blox.cli.simulator_client import JsonObject, Simulator
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def simulate() -> None:
-    """Run a simulated ECS, with its SQS and STS, to try things on.
+    """Run a simulated ECS, with the SQS, EventBridge, IAM and STS around it, to try things on.
 
     It speaks the real protocols, so boto3, the aws command and blox itself work against it. Real
-    time is its time: tasks take seconds to start, events arrive in a queue.
+    time is its time: tasks take seconds to start, DAEMON services place theirs by themselves,
+    events arrive in a queue.
 
     \b
     In one terminal:
@@ -43,6 +26,8 @@ def simulate() -> None:
       aws ecs list-container-instances --cluster demo
       blox simulate hosts add 3 --cluster demo
       blox simulate daemons crash-loop fluent-bit --after 2
+      blox simulate services create logs fluent-bit
+      blox simulate deny ecs:StartTask
       blox simulate state
     """
 
@@ -114,6 +99,14 @@ def simulate() -> None:
     help="A fault may delay an accepted call so long.",
 )
 @click.option(
+    "--service-delay",
+    metavar="S",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="DAEMON services see a change on a host up to so many seconds late.",
+)
+@click.option(
     "--clock-ahead",
     metavar="S",
     type=float,
@@ -136,6 +129,12 @@ def simulate() -> None:
 )
 @click.option("--region", metavar="REGION", default="us-east-1", show_default=True)
 @click.option("--account", metavar="ID", default="111122223333", show_default=True)
+@click.option(
+    "--role",
+    metavar="NAME",
+    default="",
+    help="Who calls is a session of this role, as on a host. [default: an IAM user]",
+)
 @click.option(
     "--seed",
     metavar="TEXT",
@@ -169,14 +168,14 @@ def serve(**options: Any) -> None:
 
 
 @simulate.command()
-@_simulator
+@simulator_option
 @click.option("--cluster", metavar="NAME", default=None, help="Only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def state(simulator: Simulator, cluster: str | None, *, as_json: bool) -> None:
     """Show the truth: hosts, their live tasks, queues; not what lagging reads show."""
     found = simulator.get("state", {"cluster": cluster} if cluster else None)
     if as_json:
-        _print(found)
+        print_json(found)
         return
     from blox.cli.output import count, print_table
 
@@ -184,24 +183,44 @@ def state(simulator: Simulator, cluster: str | None, *, as_json: bool) -> None:
         hosts = one["hosts"]
         tasks = sum(len(host["tasks"]) for host in hosts)
         click.echo(f"{name}  {one['status']}  {count(len(hosts), 'host')}  {count(tasks, 'task')}")
-        print_table(("HOST", "STATUS", "AGENT", "TASKS"), [_host_row(host) for host in hosts])
+        for service in one["services"]:
+            click.echo(f"service {_service_line(service)}")
+        if any(host["capacityProvider"] for host in hosts):
+            head: tuple[str, ...] = ("HOST", "STATUS", "AGENT", "PROVIDER", "TASKS")
+            print_table(head, [_host_row(host, provider=True) for host in hosts])
+        else:
+            print_table(("HOST", "STATUS", "AGENT", "TASKS"), [_host_row(host) for host in hosts])
     for name, queue in found["queues"].items():
         events = "receives events" if queue["receivesEvents"] else "no events"
         click.echo(
             f"queue {name}  {queue['visible']} visible  {queue['inFlight']} in flight  {events}"
         )
+    if found["rule"] != "ENABLED":
+        click.echo(f"the EventBridge rule is {found['rule']}: no event reaches a queue")
+    if found["denied"]:
+        click.echo(f"denied  {', '.join(found['denied'])}")
     calls = sum(found["calls"].values())
     click.echo(f"{count(calls, 'call')}  {found['throttled']} throttled")
 
 
-def _host_row(host: JsonObject) -> Sequence[object]:
+def _service_line(service: JsonObject) -> str:
+    parts = [service["serviceName"], service["schedulingStrategy"], service["status"]]
+    parts += [service["taskDefinition"].rsplit("/", 1)[-1] or "places nothing"]
+    return "  ".join(parts + [f"if {text}" for text in service["constraints"] if text])
+
+
+def _host_row(host: JsonObject, *, provider: bool = False) -> Sequence[object]:
     agent = "connected" if host["agentConnected"] else "away"
+    row = [host["instanceId"], host["status"], agent if host["alive"] else "terminated"]
+    if provider:
+        idle = " (could scale in)" if host["couldScaleIn"] else ""
+        row.append(host["capacityProvider"] + idle)
     tasks = ", ".join(f"{task['family']} {task['lastStatus']}" for task in host["tasks"])
-    return (host["instanceId"], host["status"], agent if host["alive"] else "terminated", tasks)
+    return [*row, tasks]
 
 
 @simulate.command()
-@_simulator
+@simulator_option
 @click.option(
     "--since",
     metavar="N",
@@ -220,7 +239,7 @@ def log(simulator: Simulator, since: int, *, as_json: bool) -> None:
         if since + len(entries) >= page["total"] or not page["calls"]:
             break
     if as_json:
-        _print(entries)
+        print_json(entries)
         return
     from blox.cli.output import clock_time, print_table, short
 
@@ -261,9 +280,22 @@ def hosts() -> None:
 @click.option("--memory", metavar="MIB", type=click.IntRange(1), default=8192, show_default=True)
 @click.option("--external", is_flag=True, help="ECS Anywhere hosts.")
 @click.option("--attribute", "attributes", metavar="NAME=VALUE", multiple=True)
-@_simulator
+@click.option("--zone", metavar="ZONE", default=None, help="An availability zone. [default: any]")
+@click.option(
+    "--capacity-provider",
+    metavar="NAME",
+    default="",
+    help="The capacity provider that they come from: see `blox simulate providers`.",
+)
+@simulator_option
 def add(simulator: Simulator, attributes: tuple[str, ...], **given: Any) -> None:
-    """Let COUNT more hosts register."""
+    """Let COUNT more hosts register.
+
+    \b
+    Example: two hosts of another AMI, from a capacity provider
+      blox simulate providers add asg
+      blox simulate hosts add 2 --capacity-provider asg --attribute ecs.ami-id=ami-0123
+    """
     pairs = dict(_pair(text) for text in attributes)
     for arn in simulator.post("hosts", {**given, "attributes": pairs})["hosts"]:
         click.echo(arn)
@@ -288,7 +320,7 @@ _HOST_ACTIONS: Final = {
 def _host_command(action: str, text: str) -> None:
     @hosts.command(action, help=text)
     @click.argument("names", metavar="HOST...", nargs=-1, required=True)
-    @_simulator
+    @simulator_option
     def act(simulator: Simulator, names: tuple[str, ...]) -> None:
         for arn in simulator.post(f"hosts/{action}", {"hosts": names})["hosts"]:
             click.echo(arn)
@@ -305,7 +337,7 @@ for _name, _text in _HOST_ACTIONS.items():
     is_flag=True,
     help="ECS never notices: ACTIVE, disconnected, tasks RUNNING for ever.",
 )
-@_simulator
+@simulator_option
 def terminate(simulator: Simulator, names: tuple[str, ...], *, agent_away: bool) -> None:
     """Let machines go for good."""
     body = {"hosts": names, "agent_connected": not agent_away}
@@ -325,7 +357,7 @@ def _choose_tasks(command: Command) -> Command:
     family = click.option("--family", metavar="NAME", help="Every live task of this family.")
     host = click.option("--host", metavar="HOST", help="Only those on this host.")
     tasks = click.argument("tasks", metavar="[TASK]...", nargs=-1)
-    return _simulator(tasks(family(host(command))))
+    return simulator_option(tasks(family(host(command))))
 
 
 def _act_on_tasks(simulator: Simulator, what: str, body: Mapping[str, object]) -> None:
@@ -368,7 +400,7 @@ def unhealthy(simulator: Simulator, **given: Any) -> None:
     help="Seconds that each task runs.",
 )
 @click.option("--end", is_flag=True, help="No more.")
-@_simulator
+@simulator_option
 def crash_loop(simulator: Simulator, target: str, after: float, *, end: bool) -> None:
     """Let every task of a family, or on a host, started from now on die young.
 
@@ -386,105 +418,11 @@ def crash_loop(simulator: Simulator, target: str, after: float, *, end: bool) ->
 @click.argument("host")
 @click.option("--cluster", metavar="NAME", default="demo", show_default=True)
 @click.option("--service", metavar="NAME", default=None, help="As a task of this service.")
-@_simulator
+@simulator_option
 def foreign(simulator: Simulator, **given: Any) -> None:
     """Let somebody else start a task of FAMILY on HOST."""
     click.echo(simulator.post("tasks/foreign", given)["task"])
 
 
-# --- Trouble --------------------------------------------------------------------------------------
-
-
-@simulate.command()
-@click.argument("what", metavar="OPERATION|passrole:FAMILY")
-@click.option("--end", is_flag=True, help="Allow it again.")
-@_simulator
-def deny(simulator: Simulator, what: str, *, end: bool) -> None:
-    """Refuse an operation, or passing a family's roles, with AccessDeniedException."""
-    simulator.post("deny", {"what": what, "on": not end})
-    click.echo(f"{what}: {'allowed' if end else 'denied'}")
-
-
-@simulate.group()
-def faults() -> None:
-    """Lose connections, delay and refuse calls.
-
-    \b
-    Examples:
-      blox simulate faults add StartTask --outcome drop --stage after --times 1
-      blox simulate faults add 'Describe*' --outcome error --share 0.1
-      blox simulate faults add StopTask --late 2
-      blox simulate faults clear
-    """
-
-
-@faults.command("add")
-@click.argument("operation")
-@click.option(
-    "--service", type=click.Choice(["ecs", "sqs", "sts", "*"]), default="ecs", show_default=True
-)
-@click.option(
-    "--outcome",
-    default="answer",
-    show_default=True,
-    type=click.Choice(["answer", "drop", "error", "throttle", "garble", "anonymous"]),
-)
-@click.option(
-    "--stage",
-    type=click.Choice(["before", "accepted", "after"]),
-    default="before",
-    show_default=True,
-    help="Before it is executed, once it is accepted, or after.",
-)
-@click.option(
-    "--late",
-    metavar="S",
-    type=click.FloatRange(0),
-    default=0.0,
-    help="The call reaches ECS so much later.",
-)
-@click.option(
-    "--slow",
-    metavar="S",
-    type=click.FloatRange(0),
-    default=0.0,
-    help="ECS executes it so much after it accepted it.",
-)
-@click.option(
-    "--delay",
-    metavar="S",
-    type=click.FloatRange(0),
-    default=0.0,
-    help="The answer leaves so much later.",
-)
-@click.option(
-    "--status",
-    metavar="N",
-    type=click.IntRange(400, 599),
-    default=500,
-    show_default=True,
-    help="Of an error.",
-)
-@click.option("--code", default="ServerException", show_default=True, help="Of an error.")
-@click.option("--share", metavar="0..1", type=click.FloatRange(0, 1), default=1.0)
-@click.option("--times", metavar="N", type=click.IntRange(1), default=None)
-@_simulator
-def add_fault(simulator: Simulator, **given: Any) -> None:
-    """Let calls of OPERATION (a name, or a pattern with *) go wrong from now on."""
-    click.echo(simulator.post("faults", given)["fault"])
-
-
-@faults.command("list")
-@_simulator
-def list_faults(simulator: Simulator) -> None:
-    """Show the faults in force."""
-    _print(simulator.get("faults")["faults"])
-
-
-@faults.command("clear")
-@click.argument("name", required=False)
-@_simulator
-def clear_faults(simulator: Simulator, name: str | None) -> None:
-    """End one fault, or all of them."""
-    simulator.delete("faults" + (f"/{quote(name)}" if name else ""))
-    click.echo(f"{name or 'all faults'}: over")
+for _command in (deny, allow, faults, services, providers, image, rule, events):
+    simulate.add_command(_command)

@@ -14,6 +14,7 @@ import click
 from blox.base.errors import InvalidInput, Unavailable
 from blox.settings import Assumptions
 from blox.simulator.cloud import Cloud
+from blox.simulator.eventbridge import RULE
 from blox.simulator.faults import Faults
 from blox.simulator.server import SimulatedAws, serving
 
@@ -33,11 +34,13 @@ class Plan:
     read_lag: float | None
     signature_age: float
     acceptance_lag: float
+    service_delay: float
     clock_ahead: float
     access_key: str
     secret: str | None
     region: str
     account: str
+    role: str
     seed: str
     env_file: str | None
 
@@ -64,6 +67,7 @@ def build(plan: Plan, *, now: float) -> Cloud:
         ),
         faults=Faults(lag=1.0) if lagging else Faults.none(),
         quotas=plan.quotas,
+        service_delay=plan.service_delay,
     )
     cloud.add_definition("fluent-bit", now=now, cpu=64, memory=128, stop_timeout=5)
     cloud.add_definition(
@@ -108,6 +112,7 @@ async def _serve(plan: Plan) -> None:
             secrets=secrets,
             ahead=plan.clock_ahead,
             seed=plan.seed,
+            role=plan.role,
         ) as server:
             _announce(plan, server)
             await _stopped()
@@ -130,7 +135,9 @@ def _announce(plan: Plan, server: SimulatedAws) -> None:
     for name in plan.clusters:
         click.echo(f"cluster  {name}  {plan.hosts} hosts")
     for name in plan.queues:
-        click.echo(f"queue    {server.url}/{plan.account}/{name}  receives every ECS event")
+        click.echo(
+            f"queue    {server.url}/{plan.account}/{name}  receives every ECS event, by rule {RULE}"
+        )
     click.echo("definitions  fluent-bit:1  node-exporter:1  vector:1  sleep:1\n")
     click.echo("In another terminal:")
     for line in lines:

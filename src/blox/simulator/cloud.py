@@ -8,11 +8,20 @@ lawful one: within S, E and V (`blox.settings.Assumptions`) it does whatever hur
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from blox.settings import Assumptions
-from blox.simulator import definitions, lifecycle, machines, operations, starting
+from blox.simulator import (
+    access,
+    daemon_services,
+    definitions,
+    lifecycle,
+    machines,
+    operations,
+    providers,
+    services,
+    starting,
+)
 from blox.simulator.faults import Faults
 from blox.simulator.model import (
     CallLogged,
@@ -21,14 +30,15 @@ from blox.simulator.model import (
     Fault,
     HostRecord,
     Json,
+    ProviderRecord,
     ServiceRecord,
-    SignatureCheck,
     Switches,
     TaskRecord,
     Ticket,
 )
 from blox.simulator.parameters import Parameters
 from blox.simulator.quotas import CATEGORIES, MUTATIONS, Buckets
+from blox.simulator.signatures import check_signature
 from blox.simulator.state import State
 
 _Operation = Callable[[State, Parameters], Json]
@@ -61,12 +71,18 @@ _OPERATIONS: Final[Mapping[str, _Operation]] = {
     "TagResource": operations.tag_resource,
     "UntagResource": operations.untag_resource,
     "ListTagsForResource": operations.list_tags_for_resource,
-    "ListServices": operations.list_services,
-    "DescribeServices": operations.describe_services,
+    "CreateService": services.create_service,
+    "UpdateService": services.update_service,
+    "DeleteService": services.delete_service,
+    "ListServices": services.list_services,
+    "DescribeServices": services.describe_services,
+    "CreateCapacityProvider": providers.create_capacity_provider,
+    "UpdateCapacityProvider": providers.update_capacity_provider,
+    "DeleteCapacityProvider": providers.delete_capacity_provider,
+    "DescribeCapacityProviders": providers.describe_capacity_providers,
+    "PutClusterCapacityProviders": providers.put_cluster_capacity_providers,
     "ListAccountSettings": operations.list_account_settings,
 }
-_BACKDATED: Final = 60.0
-"""Seconds: how old a mutation's signature may be where `backdated_refused` is on."""
 
 
 class Cloud:
@@ -89,7 +105,10 @@ class Cloud:
         switches: Switches | None = None,
         faults: Faults | None = None,
         quotas: bool = False,
+        service_delay: float = 8.0,
     ) -> None:
+        """`service_delay`: the most seconds that ECS's service scheduler takes to see a change on
+        a host; each delay is drawn."""
         self._state = State(
             seed,
             account=account,
@@ -98,7 +117,9 @@ class Cloud:
             assumptions=assumptions or Assumptions(),
             switches=switches or Switches(),
             faults=faults or Faults.none(),
+            service_delay=service_delay,
         )
+        self._state.stirred = lambda host: daemon_services.stir(self._state, host)
         self._buckets = Buckets() if quotas else None
         self._request_id = ""
         self.counts = {}
@@ -136,9 +157,20 @@ class Cloud:
         """By ARN."""
         return self._state.services
 
+    @property
+    def providers(self) -> dict[str, ProviderRecord]:
+        """Capacity providers by name."""
+        return self._state.providers
+
     def live_tasks(self, host_arn: str) -> list[TaskRecord]:
         """The tasks that hold resources on this host, oldest first."""
         return self._state.live_tasks(host_arn)
+
+    def could_scale_in(self, cluster: str) -> list[str]:
+        """ARNs of the cluster's hosts that ECS's managed scaling may take away now: it is on for
+        their capacity provider and only tasks of DAEMON services are there, or none."""
+        arns = self._state.hosts_in.get(cluster, [])
+        return [arn for arn in arns if providers.idle(self._state, self.hosts[arn])]
 
     @property
     def now(self) -> float:
@@ -248,34 +280,16 @@ class Cloud:
             logged.params = copy.deepcopy(params)
             state.log.append(logged)
         try:
-            self._check_signature(operation, signed_at)
+            check_signature(state, signed_at, acts=operation in _ACTS)
             if self._buckets is not None and not self._buckets.take(operation, state.now):
                 self.throttled += 1
                 raise Fault("ThrottlingException", "Rate exceeded")
-            if operation in state.denied:
+            if access.refuses(state.denied, f"ecs:{operation}"):
                 raise starting.denied(state, f"ecs:{operation}", "*")
         except Fault as fault:
             logged.outcome = fault.code
             raise
         return logged
-
-    def _check_signature(self, operation: str, signed_at: float | None) -> None:
-        state = self._state
-        if signed_at is None or state.switches.signature is SignatureCheck.OFF:
-            return
-        tripled = state.switches.signature is SignatureCheck.TRIPLED
-        allowed = state.assumptions.signature_age * (3.0 if tripled else 1.0)
-        age = state.now - signed_at
-        if age > allowed:
-            raise _badly_signed("expired", "earlier", signed_at, state.now, -allowed)
-        if age < -allowed:
-            raise _badly_signed("not yet current", "later", signed_at, state.now, allowed)
-        acts = operation in _ACTS
-        if acts and age > _BACKDATED and state.switches.backdated_refused:
-            raise Fault(
-                "UnrecognizedClientException",
-                "The security token included in the request is invalid.",
-            )
 
     def _execute(self, operation: str, params: Json, logged: CallLogged) -> Json:
         logged.executed_at = self._state.now
@@ -368,8 +382,10 @@ class Cloud:
         arch: str = "x86_64",
         zone: str | None = None,
         status: str = "ACTIVE",
+        provider: str = "",
     ) -> str:
-        """A machine registers with the cluster; returns its container instance's ARN."""
+        """A machine registers with the cluster, from a capacity provider if one is named; returns
+        its container instance's ARN. Raises ValueError for an unknown provider."""
         self._state.advance(now)
         return machines.add_host(
             self._state,
@@ -381,6 +397,7 @@ class Cloud:
             arch=arch,
             zone=zone,
             status=status,
+            provider=provider,
         )
 
     def terminate_host(self, arn: str, *, now: float, agent_connected: bool = True) -> None:
@@ -449,12 +466,30 @@ class Cloud:
         machines.stall(self._state, target, on=on)
 
     def deny(self, what: str, *, on: bool = True) -> None:
-        """Refuse an operation (`StartTask`), or passing the roles of a family
-        (`passrole:FAMILY`), with AccessDeniedException."""
+        """Refuse an action (`StartTask`, `ecs:Describe*`, `sqs:ReceiveMessage`), or passing the
+        roles of a family (`passrole:FAMILY`), with AccessDeniedException. Raises ValueError for
+        what would deny nothing."""
+        entry = access.canonical(what)
         if on:
-            self._state.denied[what] = None
+            self._state.denied[entry] = None
         else:
-            self._state.denied.pop(what, None)
+            self._state.denied.pop(entry, None)
+
+    @property
+    def denied(self) -> list[str]:
+        """What is denied, in the order in which it was."""
+        return list(self._state.denied)
+
+    def denial(self, action: str) -> Fault:
+        """The answer to a call that is refused for want of this action."""
+        return starting.denied(self._state, action, "*")
+
+    def denies(self, action: str, resource: str = "*") -> bool:
+        """Whether a call that needs this IAM action on this resource is refused. Only
+        iam:PassRole looks at the resource: a role's ARN, or "*" for any role."""
+        if action == "iam:PassRole":
+            return access.denies_role(self._state, resource)
+        return access.refuses(self._state.denied, action)
 
     def poison_host(self, arn: str, *, on: bool = True) -> None:
         """Every StartTask that names this host is refused whole, for all its hosts."""
@@ -475,22 +510,55 @@ class Cloud:
             self._state, self.tasks[arn], code="ServiceSchedulerInitiated", reason=reason
         )
 
-    def add_service(self, cluster: str, name: str, strategy: str = "REPLICA", *, now: float) -> str:
-        """A service that DescribeServices shows; strategy REPLICA or DAEMON. Returns its ARN."""
+    def add_service(
+        self,
+        cluster: str,
+        name: str,
+        strategy: str = "REPLICA",
+        *,
+        now: float,
+        definition: str = "",
+        constraints: Sequence[str] = (),
+    ) -> str:
+        """A service; strategy REPLICA or DAEMON. Without a task definition it is only described
+        and places nothing; with one a DAEMON service acts on every host that meets the memberOf
+        `constraints`. Returns its ARN. Raises Fault."""
         self._state.advance(now)
-        return machines.add_service(self._state, cluster, name, strategy)
+        return machines.add_service(
+            self._state, cluster, name, strategy, definition=definition, constraints=constraints
+        )
 
+    def delete_service(self, cluster: str, name: str, *, now: float) -> None:
+        """It ends, and its tasks with it. Raises Fault."""
+        self._state.advance(now)
+        members: Json = {"cluster": cluster, "service": name, "force": True}
+        services.delete_service(self._state, Parameters(members))
 
-def _badly_signed(what: str, than: str, signed_at: float, now: float, allowed: float) -> Fault:
-    """ECS's words for a signature's age (https://github.com/fabfuel/ecs-deploy/issues/126)."""
-    minutes = f"{'+' if allowed > 0 else '-'} {abs(allowed) / 60:g} min."
-    signed, limit, here = _basic(signed_at), _basic(now + allowed), _basic(now)
-    still = "is now" if than == "earlier" else "is still"
-    return Fault(
-        "InvalidSignatureException",
-        f"Signature {what}: {signed} {still} {than} than {limit} ({here} {minutes})",
-    )
+    def add_provider(
+        self,
+        name: str,
+        *,
+        now: float,
+        cluster: str | None = None,
+        managed_scaling: bool = True,
+        termination_protection: bool = False,
+        managed_draining: bool = True,
+    ) -> str:
+        """A capacity provider over an Auto Scaling group of the same name, given to a cluster if
+        one is named; returns its ARN. Raises Fault."""
+        self._state.advance(now)
+        return machines.add_provider(
+            self._state,
+            name,
+            cluster=cluster,
+            managed_scaling=managed_scaling,
+            termination_protection=termination_protection,
+            managed_draining=managed_draining,
+        )
 
-
-def _basic(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y%m%dT%H%M%SZ")
+    def set_digest(self, family: str, digest: str = "", *, now: float) -> str:
+        """The images of a family's newest revision resolve to this digest from now on ("": to a
+        new one), although their tag stays: tasks that pulled before keep what they have. Returns
+        the digest."""
+        self._state.advance(now)
+        return machines.set_digest(self._state, family, digest)

@@ -3,6 +3,9 @@
     GET    /_control/state?cluster=NAME    hosts, tasks, queues: the truth, not what reads show
     GET    /_control/log?since=N           calls that changed things, from the Nth on
     GET    /_control/time                  the cloud's clock and assumptions
+    GET    /_control/faults                the faults in force
+    GET    /_control/rule                  the EventBridge rule that feeds the queues
+    GET    /_control/events?since=N        what callers put on the event bus, from the Nth on
     GET    /_control                       this list
     POST   /_control/WHAT                  something happens; the body is JSON (see `_ACTIONS`)
     DELETE /_control/faults[/NAME]         one fault or all of them are over
@@ -21,7 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from blox.simulator.cloud import Cloud
+from blox.simulator.control_account import AccountControl, Problem
 from blox.simulator.control_shapes import (
     AddHosts,
     CrashLoop,
@@ -29,14 +32,18 @@ from blox.simulator.control_shapes import (
     Foreign,
     Health,
     Kill,
+    Move,
     NewCluster,
     NewDefinition,
+    NewProvider,
     NewService,
+    OfService,
     OnHosts,
     OnTasks,
     Poison,
     Reboot,
     Route,
+    SetRule,
     SetStatus,
     Stall,
     StopForeign,
@@ -45,63 +52,18 @@ from blox.simulator.control_shapes import (
     shown_host,
     shown_task,
 )
-from blox.simulator.faults import Faults
 from blox.simulator.model import Fault, Json
-from blox.simulator.sqs import Queues
 from blox.simulator.sqs_shapes import QueueFault
-from blox.simulator.wire_faults import FaultBook, Rule
+from blox.simulator.wire_faults import Rule
 
 LOG_PAGE: Final = 1_000
 """The most log entries in one answer."""
 HOSTS_AT_ONCE: Final = 10_000
-RATES: Final = (
-    "lag",
-    "flicker",
-    "short_page",
-    "slow_task",
-    "slow_stop",
-    "dying_task",
-    "failing_task",
-    "event_lost",
-    "event_doubled",
-    "event_late",
-    "event_ancient",
-)
-"""The rates of `Faults` that strike inside the cloud and on the way of events."""
-
 T = TypeVar("T")
 
 
-class Problem(Exception):
-    """A request that cannot be carried out; it changed nothing."""
-
-    def __init__(self, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.message = message
-        self.status = status
-
-
-class Control:
+class Control(AccountControl):
     """Answers control requests about one cloud."""
-
-    def __init__(
-        self,
-        cloud: Cloud,
-        *,
-        queues: Queues,
-        book: FaultBook,
-        routes: list[str],
-        now: Callable[[], float],
-        polls: Callable[[str], int],
-    ) -> None:
-        """`routes`: names of the queues that events go into. `polls`: how many long polls wait at
-        a queue."""
-        self._cloud = cloud
-        self._queues = queues
-        self._book = book
-        self._routes = routes
-        self._now = now
-        self._polls = polls
 
     def answer(
         self, method: str, target: str, body: bytes, *, host: str, origin: str = ""
@@ -140,7 +102,8 @@ class Control:
         now = self._now()
         self._cloud.advance(now)
         if what == "":
-            return {"get": ["state", "log", "time", "faults"], "post": sorted(_ACTIONS)}
+            looks = ["state", "log", "time", "faults", "rule", "events"]
+            return {"get": looks, "post": sorted(_ACTIONS)}
         if what == "state":
             return self._state(query.get("cluster"), now)
         if what == "log":
@@ -152,6 +115,10 @@ class Control:
                 "faults": msgspec.to_builtins(self._book.rules),
                 "rates": self._rates(),
             }
+        if what == "rule":
+            return self._rule()
+        if what == "events":
+            return self._put_events(_number(query.get("since", "0"), "since"))
         raise Problem(f"There is no GET /_control/{what}. {_known()}", status=404)
 
     def _state(self, cluster: str | None, now: float) -> Json:
@@ -162,21 +129,43 @@ class Control:
         for task in self._cloud.tasks.values():
             if task.live:
                 by_host.setdefault(task.host, []).append(shown_task(task))
+        scale_in = dict.fromkeys(arn for name in wanted for arn in self._cloud.could_scale_in(name))
         hosts: dict[str, list[Json]] = {name: [] for name in wanted}
         for host in self._cloud.hosts.values():
             if host.cluster in hosts:
-                hosts[host.cluster].append(shown_host(host, by_host.get(host.arn, [])))
+                idle = host.arn in scale_in
+                hosts[host.cluster].append(shown_host(host, by_host.get(host.arn, []), idle=idle))
         return {
             "now": now,
             "clusters": {
-                name: {"status": self._cloud.clusters[name].status, "hosts": hosts[name]}
+                name: {
+                    "status": self._cloud.clusters[name].status,
+                    "capacityProviders": list(self._cloud.clusters[name].providers),
+                    "services": self._services(name),
+                    "hosts": hosts[name],
+                }
                 for name in wanted
             },
+            "denied": self._cloud.denied,
+            "rule": self._bus.state,
             "queues": {name: self._queue(name, now) for name in self._queues.names()},
             "calls": dict(sorted(self._cloud.counts.items())),
             "throttled": self._cloud.throttled,
             "logged": len(self._cloud.log),
         }
+
+    def _services(self, cluster: str) -> list[Json]:
+        return [
+            {
+                "serviceName": service.name,
+                "status": service.status,
+                "schedulingStrategy": service.strategy,
+                "taskDefinition": service.definition,
+                "constraints": [expression for _, expression in service.constraints],
+            }
+            for service in self._cloud.services.values()
+            if service.cluster == cluster
+        ]
 
     def _queue(self, name: str, now: float) -> Json:
         queue = self._queues.named(name)
@@ -188,7 +177,7 @@ class Control:
             "inFlight": in_flight,
             "delayed": delayed,
             "polls": self._polls(name),
-            "receivesEvents": name in self._routes,
+            "receivesEvents": name in self._routes and self._bus.state == "ENABLED",
         }
 
     def _log(self, query: Mapping[str, str]) -> Json:
@@ -220,6 +209,7 @@ class Control:
                 arch=command.arch,
                 zone=command.zone,
                 status=command.status,
+                provider=command.capacity_provider,
             )
             for _ in range(command.count)
         ]
@@ -338,98 +328,7 @@ class Control:
         self._cloud.stop_foreign(arn, now=self._now(), reason=command.reason)
         return {"task": arn}
 
-    # --- The rest of the world --------------------------------------------------------------------
-
-    def add_cluster(self, command: NewCluster) -> Json:
-        """A cluster, new or revived."""
-        return {"cluster": self._cloud.add_cluster(command.name, now=self._now())}
-
-    def delete_cluster(self, command: NewCluster) -> Json:
-        """It goes INACTIVE with everything in it."""
-        self._cluster(command.name)
-        self._cloud.delete_cluster(command.name, now=self._now())
-        return {"cluster": command.name}
-
-    def add_definition(self, command: NewDefinition) -> Json:
-        """The next revision of a family."""
-        return {
-            "definition": self._cloud.add_definition(
-                command.family,
-                now=self._now(),
-                cpu=command.cpu,
-                memory=command.memory,
-                host_ports=command.host_ports,
-                network_mode=command.network_mode,
-                health_check=command.health_check,
-                stop_timeout=command.stop_timeout,
-                architecture=command.architecture,
-            )
-        }
-
-    def add_service(self, command: NewService) -> Json:
-        """A service that DescribeServices shows."""
-        self._cluster(command.cluster)
-        arn = self._cloud.add_service(
-            command.cluster, command.name, command.strategy, now=self._now()
-        )
-        return {"service": arn}
-
-    def deny(self, command: Deny) -> Json:
-        """AccessDeniedException for an operation, or for `passrole:FAMILY`."""
-        self._cloud.deny(command.what, on=command.on)
-        return {"what": command.what, "on": command.on}
-
-    def add_fault(self, rule: Rule) -> Json:
-        """A fault on the wire."""
-        longest = self._cloud.assumptions.acceptance_lag + self._cloud.switches.acceptance_overrun
-        rule.struck = 0
-        if rule.slow > longest:
-            raise Problem(f"slow is at most E, which is {longest:g} s here.")
-        return {"fault": self._book.add(rule)}
-
-    def set_rates(self, rates: dict[str, float]) -> Json:
-        """Faults inside the cloud and on the way of events, by their rates; the others are 0."""
-        for name, rate in rates.items():
-            if name not in RATES:
-                raise Problem(
-                    f"There is no rate {name!r} here. Known: {', '.join(RATES)}. Faults between "
-                    "callers and ECS are rules: POST /_control/faults."
-                )
-            if not 0 <= rate <= 1:
-                raise Problem(f"{name} is a rate from 0 to 1.")
-        self._cloud.faults = Faults(**rates)
-        return {"rates": self._rates()}
-
-    def _rates(self) -> Json:
-        return {name: getattr(self._cloud.faults, name) for name in RATES}
-
-    def route(self, command: Route) -> Json:
-        """From now on every event goes into this queue too."""
-        if self._queues.named(command.queue) is None:
-            raise Problem(f"There is no queue {command.queue!r}.", status=404)
-        if command.queue not in self._routes:
-            self._routes.append(command.queue)
-        return {"routes": list(self._routes)}
-
-    def unroute(self, command: Route) -> Json:
-        """No more events for this queue."""
-        if command.queue not in self._routes:
-            raise Problem(f"No events go to a queue {command.queue!r}.", status=404)
-        self._routes.remove(command.queue)
-        return {"routes": list(self._routes)}
-
-    def _remove_fault(self, what: str) -> Json:
-        key = what.removeprefix("faults").strip("/") or None
-        if not self._book.remove(key):
-            raise Problem(f"There is no fault {key!r}.", status=404)
-        return {"removed": key or "all"}
-
     # --- Names ------------------------------------------------------------------------------------
-
-    def _cluster(self, name: str) -> None:
-        if name not in self._cloud.clusters:
-            known = ", ".join(sorted(self._cloud.clusters)) or "none"
-            raise Problem(f"There is no cluster {name!r}. Known: {known}.", status=404)
 
     def _hosts(self, names: list[str]) -> list[str]:
         """ARNs. Of several records of one machine its newest is meant."""
@@ -506,6 +405,10 @@ _ACTIONS: Final[dict[str, Callable[[Control, bytes], Json]]] = {
     "clusters/delete": _action(NewCluster, Control.delete_cluster),
     "definitions": _action(NewDefinition, Control.add_definition),
     "services": _action(NewService, Control.add_service),
+    "services/delete": _action(OfService, Control.delete_service),
+    "providers": _action(NewProvider, Control.add_provider),
+    "digests": _action(Move, Control.move_digest),
+    "rule": _action(SetRule, Control.set_rule),
     "hosts": _action(AddHosts, Control.add_hosts),
     "hosts/drain": _action(OnHosts, Control.drain),
     "hosts/activate": _action(OnHosts, Control.activate),

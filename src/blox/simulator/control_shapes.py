@@ -1,5 +1,7 @@
 """The JSON of the control API: the bodies that it takes, and the truth as it shows it."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from blox.simulator.model import CallLogged, HostRecord, Json, TaskRecord
@@ -22,6 +24,7 @@ class AddHosts(Command, kw_only=True):
     arch: str = "x86_64"
     zone: str | None = None
     status: str = "ACTIVE"
+    capacity_provider: str = ""
 
 
 class OnHosts(Command, kw_only=True):
@@ -89,7 +92,7 @@ class Stall(Command, kw_only=True):
 
 
 class Deny(Command, kw_only=True):
-    """An operation, or `passrole:FAMILY`, that is denied."""
+    """An action, a pattern of actions, or `passrole:FAMILY`, that is denied or allowed again."""
 
     what: str
     on: bool = True
@@ -130,16 +133,49 @@ class NewDefinition(Command, kw_only=True):
     architecture: str | None = None
 
 
-class NewService(Command, kw_only=True):
-    """A service; strategy REPLICA or DAEMON."""
+class OfService(Command, kw_only=True):
+    """A service by its name."""
 
     cluster: str
     name: str
+
+
+class NewService(OfService, kw_only=True):
+    """A service; strategy REPLICA or DAEMON. Without a definition it places nothing."""
+
     strategy: str = "REPLICA"
+    definition: str = ""
+    """A family, `family:revision` or ARN."""
+    constraints: list[str] = []
+    """Expressions of memberOf constraints."""
+
+
+class NewProvider(Command, kw_only=True):
+    """A capacity provider over an Auto Scaling group of the same name."""
+
+    name: str
+    cluster: str | None = None
+    managed_scaling: bool = True
+    termination_protection: bool = False
+    managed_draining: bool = True
+
+
+class Move(Command, kw_only=True):
+    """A family whose image's tag means `digest` from now on; "": something new."""
+
+    family: str
+    digest: str = ""
+
+
+class SetRule(Command, kw_only=True):
+    """The EventBridge rule that feeds the queues."""
+
+    state: Literal["ENABLED", "DISABLED", "GONE"] | None = None
+    pattern: dict[str, object] | None = None
 
 
 class Route(Command, kw_only=True):
-    """A queue that events go into."""
+    """A queue that the EventBridge rule feeds."""
 
     queue: str
 
@@ -159,11 +195,12 @@ def shown_task(task: TaskRecord) -> Json:
         "marker": task.marker,
         "createdAt": task.created_at,
         "requestId": task.request_id,
+        "digests": list(task.digests),
     }
 
 
-def shown_host(host: HostRecord, tasks: list[Json]) -> Json:
-    """A host as it truly is, with its live tasks."""
+def shown_host(host: HostRecord, tasks: list[Json], *, idle: bool) -> Json:
+    """A host as it truly is, with its live tasks. `idle`: managed scaling could remove it."""
     return {
         "containerInstanceArn": host.arn,
         "instanceId": host.instance_id,
@@ -171,6 +208,8 @@ def shown_host(host: HostRecord, tasks: list[Json]) -> Json:
         "agentConnected": host.agent_connected,
         "alive": host.alive,
         "registeredAt": host.registered_at,
+        "capacityProvider": host.provider,
+        "couldScaleIn": idle,
         "tasks": tasks,
     }
 

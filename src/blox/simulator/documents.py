@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_container_instance_events.html
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -14,6 +15,7 @@ from blox.simulator.model import (
     DefinitionRecord,
     HostRecord,
     Json,
+    ProviderRecord,
     ServiceRecord,
     TaskRecord,
 )
@@ -91,6 +93,8 @@ def host_document(host: HostRecord, usage: Usage, *, with_tags: bool, with_healt
         "registeredAt": host.registered_at,
         "attachments": [],
     }
+    if host.provider:
+        document["capacityProviderName"] = host.provider
     if with_tags:
         document["tags"] = tag_list(host.tags)
     if with_health:
@@ -116,6 +120,8 @@ def _container(
         "networkInterfaces": [],
         "cpu": str(container.get("cpu", 0)),
     }
+    if index < len(task.digests):
+        document["imageDigest"] = task.digests[index]
     if "memory" in container:
         document["memory"] = str(container["memory"])
     if task.started_at is not None:
@@ -249,18 +255,87 @@ def cluster_document(
         "statistics": [],
         "tags": tag_list(cluster.tags),
         "settings": [],
-        "capacityProviders": [],
-        "defaultCapacityProviderStrategy": [],
+        "capacityProviders": list(cluster.providers),
+        "defaultCapacityProviderStrategy": list(cluster.strategy),
     }
 
 
-def service_document(service: ServiceRecord, *, cluster_arn: str) -> Json:
-    """A service as DescribeServices shows it."""
+def provider_document(provider: ProviderRecord) -> Json:
+    """A capacity provider as DescribeCapacityProviders shows it, without its tags."""
     return {
+        "capacityProviderArn": provider.arn,
+        "name": provider.name,
+        "status": provider.status,
+        "autoScalingGroupProvider": {
+            "autoScalingGroupArn": provider.group_arn,
+            "managedScaling": {
+                "status": provider.managed_scaling,
+                "targetCapacity": provider.target_capacity,
+                "minimumScalingStepSize": 1,
+                "maximumScalingStepSize": 10_000,
+                "instanceWarmupPeriod": 300,
+            },
+            "managedTerminationProtection": provider.termination_protection,
+            "managedDraining": provider.managed_draining,
+        },
+        "tags": [],
+    }
+
+
+def service_document(
+    service: ServiceRecord, tasks: Sequence[TaskRecord], *, cluster_arn: str, desired: int
+) -> Json:
+    """A service as DescribeServices shows it, without its tags. `tasks`: those that shall run."""
+    document: Json = {
         "serviceArn": service.arn,
         "serviceName": service.name,
         "clusterArn": cluster_arn,
         "status": service.status,
         "schedulingStrategy": service.strategy,
-        "launchType": "EC2",
+        "launchType": service.launch_type,
+        **_counts(tasks, desired),
+        "loadBalancers": [],
+        "serviceRegistries": [],
+        "events": [],
+        "createdAt": service.created_at,
+        "placementConstraints": [
+            {"type": kind, "expression": text} if text else {"type": kind}
+            for kind, text in service.constraints
+        ],
+        "placementStrategy": [],
+        "deployments": [],
+        "propagateTags": "NONE",
     }
+    if service.definition:
+        document["taskDefinition"] = service.definition
+        document["deployments"] = _deployments(service, tasks, desired)
+    return document
+
+
+def _counts(tasks: Sequence[TaskRecord], desired: int) -> Json:
+    running = sum(task.last_status == "RUNNING" for task in tasks)
+    return {
+        "desiredCount": desired,
+        "runningCount": running,
+        "pendingCount": len(tasks) - running,
+    }
+
+
+def _deployments(service: ServiceRecord, tasks: Sequence[TaskRecord], desired: int) -> list[Json]:
+    """The newest deployment alone; former ones have nothing left to do but stop."""
+    current = [task for task in tasks if task.started_by == service.deployment]
+    counts = _counts(current, desired)
+    done = counts["runningCount"] == desired and len(current) == len(tasks)
+    return [
+        {
+            "id": service.deployment,
+            "status": "PRIMARY",
+            "taskDefinition": service.definition,
+            **counts,
+            "failedTasks": 0,
+            "createdAt": service.deployed_at,
+            "updatedAt": service.deployed_at,
+            "launchType": service.launch_type,
+            "rolloutState": "COMPLETED" if done else "IN_PROGRESS",
+        }
+    ]

@@ -30,6 +30,16 @@ _NAMED: Final = {
     "not_matches": "!~",
 }
 _SYMBOLS: Final = frozenset({"==", "!=", ">", ">=", "<", "<=", "=~", "!~"})
+_SUBJECTS: Final = frozenset(
+    {
+        "ec2InstanceId",
+        "agentConnected",
+        "runningTasksCount",
+        "registeredAt",
+        "agentVersion",
+        "task:group",
+    }
+)
 Facts = Callable[[str], list[str]]
 """A subject (`attribute:NAME`, `ec2InstanceId`, …) → its values; none: it does not exist."""
 
@@ -42,6 +52,20 @@ def matches(expression: str, facts: Facts) -> bool:
     if reader.peek():
         raise _unreadable(expression)
     return result
+
+
+def check(expression: str) -> None:
+    """Raises Fault (InvalidParameterException) for an expression that cannot be read, whatever host
+    it is asked about."""
+    matches(expression, lambda subject: [""] if _is_subject(subject) else _unknown(subject))
+
+
+def _is_subject(subject: str) -> bool:
+    return subject in _SUBJECTS or subject.startswith("attribute:")
+
+
+def _unknown(subject: str) -> list[str]:
+    raise invalid(f"Unknown subject {subject} in expression.")
 
 
 def facts_of(host: HostRecord, *, running: int, groups: list[str]) -> Facts:
@@ -59,9 +83,7 @@ def facts_of(host: HostRecord, *, running: int, groups: list[str]) -> Facts:
             "agentVersion": ["1.90.0"],
             "task:group": groups,
         }
-        if subject not in known:
-            raise invalid(f"Unknown subject {subject} in expression.")
-        return known[subject]
+        return known[subject] if subject in known else _unknown(subject)
 
     return look
 

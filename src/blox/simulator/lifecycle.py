@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from blox.simulator.model import DefinitionRecord, HostRecord, Json, TaskRecord
+from blox.simulator.parameters import Parameters
 from blox.simulator.state import State
 from blox.simulator.visibility import draw_lag
 
@@ -126,11 +127,19 @@ def _leave_pending(state: State, task: TaskRecord) -> None:
         task.stopped_reason = "CannotPullContainerError: pull image manifest has been retried"
         _end(state, task, exit_code=None)
         return
+    _pull(state, task)
     if state.life.random() < 0.5:
         _enter(state, task, "ACTIVATING")
         _plan(state, task, state.life.uniform(0.1, 2.0), _progress)
     else:
         _run(state, task)
+
+
+def _pull(state: State, task: TaskRecord) -> None:
+    """The images' tags are resolved when they are pulled: what they meant before does not show."""
+    containers = Parameters(state.definitions[task.definition].document)
+    images = [str(item.get("image", "")) for item in containers.objects("containerDefinitions")]
+    task.digests = tuple(state.digest(image) for image in images)
 
 
 def _waits(state: State, task: TaskRecord) -> bool:
@@ -268,14 +277,15 @@ def stop_services(state: State, host: HostRecord) -> None:
     if host.status != "DRAINING":
         return
     live = state.live_tasks(host.arn)
-    daemons = [task for task in live if _of_daemon_service(state, task)]
+    daemons = [task for task in live if of_daemon_service(state, task)]
     for task in live:
         is_daemon = task in daemons
         if task.group.startswith("service:") and (not is_daemon or len(daemons) == len(live)):
             _stop_when_drained(state, host, task)
 
 
-def _of_daemon_service(state: State, task: TaskRecord) -> bool:
+def of_daemon_service(state: State, task: TaskRecord) -> bool:
+    """Whether the task counts as one of a service with strategy DAEMON."""
     name = task.group.removeprefix("service:")
     service = state.services.get(state.arn("service", name, cluster=task.cluster))
     return task.group != name and service is not None and service.strategy == "DAEMON"

@@ -1,5 +1,6 @@
 """What happens to the world without a call of ECS's API: machines, foreign tasks, services."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -7,6 +8,8 @@ from blox.simulator.definitions import register_task_definition
 from blox.simulator.lifecycle import create_task, deregister, register_host, release, set_agent
 from blox.simulator.model import HostRecord, Json, ServiceRecord
 from blox.simulator.parameters import Parameters
+from blox.simulator.providers import create_capacity_provider
+from blox.simulator.services import create_service
 from blox.simulator.state import State
 
 _CAPABILITIES: Final = (
@@ -24,6 +27,8 @@ _CAPABILITIES: Final = (
     "ecs.capability.container-ordering",
 )
 """What a recent agent on Linux registers, among others."""
+_AGENTS: Final = ("ecs.", "com.amazonaws.")
+"""How the names of attributes begin that are the agent's and not a user's."""
 
 
 def add_definition(
@@ -87,8 +92,12 @@ def add_host(
     arch: str,
     zone: str | None,
     status: str,
+    provider: str,
 ) -> str:
-    """A machine registers; without an `instance_id` or `zone` it gets one."""
+    """A machine registers; without an `instance_id` or `zone` it gets one. Raises ValueError for an
+    unknown capacity provider."""
+    if provider and provider not in state.providers:
+        raise ValueError(f"There is no capacity provider {provider!r}.")
     home = state.cluster(cluster)
     known: dict[str, str | None] = dict.fromkeys(_CAPABILITIES)
     known |= {"ecs.os-type": "linux", "ecs.os-family": "LINUX", "ecs.cpu-architecture": arch}
@@ -113,7 +122,9 @@ def add_host(
         cpu=size[0],
         memory=size[1],
         attributes=known,
+        custom=dict.fromkeys(name for name in attributes if not name.startswith(_AGENTS)),
         status=status,
+        provider=provider,
     )
     register_host(state, host)
     return host.arn
@@ -132,6 +143,7 @@ def duplicate(state: State, old: HostRecord) -> str:
         memory=old.memory,
         attributes=dict(old.attributes),
         custom=dict(old.custom),
+        provider=old.provider,
     )
     register_host(state, host)
     return host.arn
@@ -179,9 +191,78 @@ def start_foreign(
     return task.arn
 
 
-def add_service(state: State, cluster: str, name: str, strategy: str) -> str:
-    """A service that can be described."""
+def add_service(
+    state: State,
+    cluster: str,
+    name: str,
+    strategy: str,
+    *,
+    definition: str,
+    constraints: Sequence[str],
+) -> str:
+    """A service that is only described, or with a task definition one as CreateService makes it.
+    Raises Fault."""
     home = state.cluster(cluster)
     arn = state.arn("service", name, cluster=home.name)
-    state.services[arn] = ServiceRecord(arn=arn, name=name, cluster=home.name, strategy=strategy)
+    if not definition:
+        state.services[arn] = ServiceRecord(
+            arn=arn, name=name, cluster=home.name, strategy=strategy, created_at=state.now
+        )
+        return arn
+    request: Json = {
+        "cluster": cluster,
+        "serviceName": name,
+        "schedulingStrategy": strategy,
+        "taskDefinition": definition,
+        "placementConstraints": [
+            {"type": "memberOf", "expression": expression} for expression in constraints
+        ],
+    }
+    if strategy == "REPLICA":
+        request["desiredCount"] = 1
+    create_service(state, Parameters(request))
     return arn
+
+
+def add_provider(
+    state: State,
+    name: str,
+    *,
+    cluster: str | None,
+    managed_scaling: bool,
+    termination_protection: bool,
+    managed_draining: bool,
+) -> str:
+    """A capacity provider over a group of the same name, given to a cluster. Raises Fault."""
+
+    def switch(*, on: bool) -> str:
+        return "ENABLED" if on else "DISABLED"
+
+    home = None if cluster is None else state.cluster(cluster)
+    group = (
+        f"arn:{state.partition}:autoscaling:{state.region}:{state.account}:autoScalingGroup:"
+        f"{state.new_uuid()}:autoScalingGroupName/{name}"
+    )
+    settings: Json = {
+        "autoScalingGroupArn": group,
+        "managedScaling": {"status": switch(on=managed_scaling)},
+        "managedTerminationProtection": switch(on=termination_protection),
+        "managedDraining": switch(on=managed_draining),
+    }
+    create_capacity_provider(
+        state, Parameters({"name": name, "autoScalingGroupProvider": settings})
+    )
+    if home is not None:
+        home.providers.append(name)
+    return state.providers[name].arn
+
+
+def set_digest(state: State, family: str, digest: str) -> str:
+    """The tags of the images of a family's newest revision mean `digest` from now on, for whatever
+    is pulled; "": a new one. Returns it. Raises Fault for an unknown family."""
+    containers = Parameters(state.definition(family).document).objects("containerDefinitions")
+    images = [str(item.get("image", "")) for item in containers]
+    new = digest or "sha256:" + hashlib.sha256(state.digest(images[0]).encode()).hexdigest()
+    for image in images:
+        state.digests[image] = new
+    return new

@@ -91,6 +91,26 @@ class ClusterRecord:
     created_at: float
     status: str = "ACTIVE"
     tags: dict[str, str] = field(default_factory=dict)
+    providers: list[str] = field(default_factory=list)
+    """Names of the capacity providers that it may use."""
+    strategy: list[Json] = field(default_factory=list)
+    """Its default capacity provider strategy."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ProviderRecord:
+    """A capacity provider over an Auto Scaling group. The switches are ENABLED or DISABLED."""
+
+    arn: str
+    name: str
+    group_arn: str
+    """The Auto Scaling group's."""
+    managed_scaling: str = "DISABLED"
+    target_capacity: int = 100
+    termination_protection: str = "DISABLED"
+    managed_draining: str = "ENABLED"
+    status: str = "ACTIVE"
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,15 +143,43 @@ class DefinitionRecord:
 
 @dataclass(slots=True, kw_only=True)
 class ServiceRecord:
-    """A service as DescribeServices shows it; it places nothing by itself."""
+    """A service. One of strategy DAEMON that has a task definition acts: it keeps a task on every
+    host (`blox.simulator.daemon_services`). Every other is only described."""
 
     arn: str
     name: str
     cluster: str
+    """The cluster's name."""
     strategy: str
     """REPLICA or DAEMON."""
     status: str = "ACTIVE"
+    """ACTIVE; DRAINING while it was deleted and still has tasks; INACTIVE."""
     tags: dict[str, str] = field(default_factory=dict)
+    definition: str = ""
+    """The task definition's ARN; "" for a service that is only described."""
+    constraints: tuple[tuple[str, str], ...] = ()
+    """(type, expression) of its placement constraints; distinctInstance has no expression."""
+    desired: int = 0
+    """Tasks wanted by a REPLICA service; nothing places them."""
+    launch_type: str = "EC2"
+    created_at: float = 0.0
+    deployment: str = ""
+    """The id of its newest deployment, `ecs-svc/DIGITS`: its tasks' startedBy."""
+    deployed_at: float = 0.0
+    request: str = ""
+    """The request that created it, to tell a repetition from a conflict."""
+    planned: dict[str, float] = field(default_factory=dict)
+    """Host ARN → when the service scheduler looks at that host next."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether it places and stops tasks by itself."""
+        return self.strategy == "DAEMON" and self.definition != ""
+
+    @property
+    def group(self) -> str:
+        """The group of its tasks."""
+        return f"service:{self.name}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,7 +204,7 @@ class HostRecord:
     """Every StartTask that names it is refused whole."""
     inactive_at: float | None = None
     custom: dict[str, None] = field(default_factory=dict)
-    """Names of attributes put by PutAttributes, of which there may be ten."""
+    """Names of attributes that a user gave it, of which there may be ten."""
     tags: dict[str, str] = field(default_factory=dict)
     list_lag: float = 0.0
     """Seconds after registration from which listings may show it; at V they must."""
@@ -165,6 +213,8 @@ class HostRecord:
     """Counts the agent's comings and goings, so that an overtaken return does not happen."""
     flaps: bool = False
     """Whether its agent's next flap is planned."""
+    provider: str = ""
+    """The name of the capacity provider that it came from, or ""."""
 
     @property
     def external(self) -> bool:
@@ -216,6 +266,8 @@ class TaskRecord:
     ports_udp: tuple[int, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     execute_command: bool = False
+    digests: tuple[str, ...] = ()
+    """What each container's image resolved to when it was pulled; () before that."""
     expired: bool = False
     """Stopped for more than an hour: the API answers MISSING."""
     list_lag: float = 0.0

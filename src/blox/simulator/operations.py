@@ -1,4 +1,4 @@
-"""Clusters, container instances, attributes, tags, services and settings.
+"""Clusters, container instances, attributes, tags and settings.
 
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Operations.html
 """
@@ -54,13 +54,13 @@ def create_cluster(state: State, parameters: Parameters) -> Json:
     found = tags(parameters)
     cluster = revive_cluster(state, parameters.text("clusterName") or "default")
     cluster.tags |= found
-    return {"cluster": _cluster(state, cluster)}
+    return {"cluster": cluster_shown(state, cluster)}
 
 
 def delete_cluster(state: State, parameters: Parameters) -> Json:
     """It goes INACTIVE; refused while hosts, tasks or services are there."""
     cluster = state.cluster(parameters.needed("cluster", "Cluster can not be blank."))
-    document = _cluster(state, cluster)
+    document = cluster_shown(state, cluster)
     if document["registeredContainerInstancesCount"]:
         raise Fault(
             "ClusterContainsContainerInstancesException",
@@ -72,7 +72,7 @@ def delete_cluster(state: State, parameters: Parameters) -> Json:
             "The Cluster cannot be deleted while Services are active.",
         )
     cluster.status = "INACTIVE"
-    return {"cluster": _cluster(state, cluster)}
+    return {"cluster": cluster_shown(state, cluster)}
 
 
 def describe_clusters(state: State, parameters: Parameters) -> Json:
@@ -86,11 +86,12 @@ def describe_clusters(state: State, parameters: Parameters) -> Json:
         if cluster is None or reference not in (name, cluster.arn):
             failures.append(_missing(state.arn("cluster", name)))
         else:
-            found.append(_cluster(state, cluster))
+            found.append(cluster_shown(state, cluster))
     return {"clusters": found, "failures": failures}
 
 
-def _cluster(state: State, cluster: ClusterRecord) -> Json:
+def cluster_shown(state: State, cluster: ClusterRecord) -> Json:
+    """The cluster as DescribeClusters shows it."""
     hosts = [state.hosts[arn] for arn in state.hosts_in.get(cluster.name, [])]
     hosts = [host for host in hosts if not host.inactive]
     usages = [state.usage(host.arn) for host in hosts]
@@ -210,7 +211,9 @@ def set_status(state: State, host: HostRecord, status: str) -> None:
         return
     quiet = status in ("ACTIVE", "DRAINING") and not state.switches.draining_bumps_version
     host.status = status
-    if not quiet:
+    if quiet:
+        state.stirred(host)
+    else:
         state.host_changed(host)
     stop_services(state, host)
 
@@ -219,7 +222,7 @@ def set_status(state: State, host: HostRecord, status: str) -> None:
 
 
 def put_attributes(state: State, parameters: Parameters) -> Json:
-    """Set up to ten attributes; a host has at most ten that were put."""
+    """Set up to ten attributes; a host has at most ten that are not its agent's."""
     cluster = state.cluster(parameters.text("cluster"))
     items = _attributes(parameters)
     targets = [(_target(state, cluster, item), *attribute(item)) for item in items]
@@ -238,9 +241,11 @@ def put_attributes(state: State, parameters: Parameters) -> Json:
 
 
 def delete_attributes(state: State, parameters: Parameters) -> Json:
-    """Remove up to ten attributes that were put; others stay."""
+    """Remove up to ten attributes that a user gave; those of the agent stay."""
     cluster = state.cluster(parameters.text("cluster"))
     items = _attributes(parameters)
+    if any("value" in item for item in items):
+        raise invalid("Attributes are deleted by name and target, without a value.")
     targets = [(_target(state, cluster, item), attribute(item)[0]) for item in items]
     gone: list[HostRecord] = []
     for host, name in targets:
@@ -272,9 +277,11 @@ def _target(state: State, cluster: ClusterRecord, item: Json) -> HostRecord:
 
 
 def _attributes_changed(state: State, hosts: list[HostRecord]) -> None:
-    if state.switches.attributes_bump_version:
-        for host in {host.arn: host for host in hosts}.values():
+    for host in {host.arn: host for host in hosts}.values():
+        if state.switches.attributes_bump_version:
             state.host_changed(host)
+        else:
+            state.stirred(host)
 
 
 def list_attributes(state: State, parameters: Parameters) -> Json:
@@ -307,7 +314,7 @@ def list_attributes(state: State, parameters: Parameters) -> Json:
     return answer
 
 
-# --- Tags, services, settings ---------------------------------------------------------------------
+# --- Tags, settings -------------------------------------------------------------------------------
 
 
 def _tags_of(state: State, parameters: Parameters) -> dict[str, str]:
@@ -320,6 +327,7 @@ def _tags_of(state: State, parameters: Parameters) -> dict[str, str]:
         or state.hosts.get(arn)
         or state.definitions.get(arn)
         or state.services.get(arn)
+        or next((item for item in state.providers.values() if item.arn == arn), None)
         or next((item for item in state.clusters.values() if item.arn == arn), None)
     )
     if found is None:
@@ -347,38 +355,6 @@ def untag_resource(state: State, parameters: Parameters) -> Json:
 def list_tags_for_resource(state: State, parameters: Parameters) -> Json:
     """A resource's tags."""
     return {"tags": tag_list(_tags_of(state, parameters))}
-
-
-def list_services(state: State, parameters: Parameters) -> Json:
-    """ARNs of the cluster's services."""
-    cluster = state.cluster(parameters.text("cluster"))
-    strategy = parameters.choice("schedulingStrategy", ("REPLICA", "DAEMON"))
-    arns = sorted(
-        item.arn
-        for item in state.services.values()
-        if item.cluster == cluster.name and strategy in (None, item.strategy)
-    )
-    scope = f"ListServices {cluster.name} {strategy}"
-    return _listed(state, parameters, "serviceArns", arns, scope=scope)
-
-
-def describe_services(state: State, parameters: Parameters) -> Json:
-    """Up to ten services."""
-    cluster = state.cluster(parameters.text("cluster"))
-    references = parameters.texts("services", most=10)
-    if not references:
-        raise invalid("Services cannot be empty.")
-    found: list[Json] = []
-    failures: list[Json] = []
-    for reference in references:
-        name = reference.rsplit("/", 1)[-1]
-        arn = state.arn("service", name, cluster=cluster.name)
-        service = state.services.get(arn)
-        if service is None:
-            failures.append(_missing(arn))
-        else:
-            found.append(documents.service_document(service, cluster_arn=cluster.arn))
-    return {"services": found, "failures": failures}
 
 
 def list_account_settings(state: State, parameters: Parameters) -> Json:

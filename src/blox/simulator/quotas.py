@@ -18,9 +18,13 @@ QUOTAS: Final[dict[str, tuple[float, float]]] = {
     "tag modify": (20, 10),
     "tag read": (50, 20),
     "service read": (100, 20),
+    "service modify": (50, 5),
+    "capacity provider read": (50, 20),
+    "capacity provider modify": (20, 1),
     "setting read": (50, 20),
 }
-"""Category → (burst, refill a second)."""
+"""Category → (burst, refill a second). For capacity providers AWS publishes none: they have those
+of clusters here, in buckets of their own."""
 
 CATEGORIES: Final[dict[str, str]] = {
     "StartTask": MODIFY,
@@ -49,6 +53,14 @@ CATEGORIES: Final[dict[str, str]] = {
     "ListTagsForResource": "tag read",
     "ListServices": "service read",
     "DescribeServices": "service read",
+    "CreateService": "service modify",
+    "UpdateService": "service modify",
+    "DeleteService": "service modify",
+    "DescribeCapacityProviders": "capacity provider read",
+    "CreateCapacityProvider": "capacity provider modify",
+    "UpdateCapacityProvider": "capacity provider modify",
+    "DeleteCapacityProvider": "capacity provider modify",
+    "PutClusterCapacityProviders": "cluster modify",
     "ListAccountSettings": "setting read",
 }
 """Every operation that the simulated ECS serves → the category whose bucket it draws from."""

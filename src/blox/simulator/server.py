@@ -1,8 +1,9 @@
-"""The simulated cloud over HTTP: ECS, SQS and STS on one loopback port, in their real protocols.
+"""The simulated cloud over HTTP: ECS, SQS, EventBridge, IAM and STS on one loopback port.
 
-ECS and SQS are told apart by `X-Amz-Target`, STS by its form; what begins with `/_control` is for
-people and tests (`blox.simulator.control`). Real time is the cloud's time: whatever is due happens
-by itself, and every event goes at once into each routed queue, as an EventBridge rule would put it.
+Each in its real protocol: ECS, SQS and EventBridge are told apart by `X-Amz-Target`, IAM and STS by
+their forms; what begins with `/_control` is for people and tests (`blox.simulator.control`). Real
+time is the cloud's time: whatever is due happens by itself, and every event goes at once into each
+queue that the EventBridge rule feeds (`blox.simulator.eventbridge`).
 
     async with serving(cloud, queues=["blox"]) as server:
         ...  # boto3, the aws command or blox itself, against server.url
@@ -23,9 +24,10 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from blox.simulator import wire_sts
+from blox.simulator import access, wire_iam, wire_sts
 from blox.simulator.cloud import Cloud
 from blox.simulator.control import Control
+from blox.simulator.eventbridge import EventBus
 from blox.simulator.model import Fault, Json, SignatureCheck
 from blox.simulator.sqs import Queues, event_body
 from blox.simulator.sqs_shapes import QueueFault
@@ -35,8 +37,13 @@ from blox.simulator.wire_signature import BadSignature, Received, Signed, check_
 
 _ECS: Final = "AmazonEC2ContainerServiceV20141113."
 _SQS: Final = "AmazonSQS."
+_EVENTS: Final = "AWSEvents."
+_TARGETS: Final = ((_ECS, "ecs"), (_SQS, "sqs"), (_EVENTS, "events"))
+_IAM_REGION: Final = "us-east-1"
+"""IAM is global: its calls are signed for this region
+(https://docs.aws.amazon.com/general/latest/gr/iam-service.html)."""
 _OTHERS_AGE: Final = 300.0
-"""How old a signature SQS and STS accept; S is about ECS alone."""
+"""How old a signature the services beside ECS accept; S is about ECS alone."""
 _SUSPENDED: Final = 1.0
 _BODY_LIMIT: Final = 4_194_304
 
@@ -68,18 +75,21 @@ class SimulatedAws:
         secrets: Mapping[str, str] | None = None,
         ahead: float = 0.0,
         seed: int | str = 0,
+        role: str = "",
     ) -> None:
         """`secrets`: access key → secret key; with it every signature is verified, without only
         its form and age are. `ahead`: how far the cloud's clock is ahead of this machine's, in
-        seconds."""
+        seconds. `role`: callers are sessions of this role; "": they are users."""
         self.cloud = cloud
         self.queues = queues
         self.book = FaultBook()
         self.routes: list[str] = []
-        """Names of the queues that every event goes into."""
+        """Names of the queues that the EventBridge rule feeds."""
+        self.bus = EventBus(account=queues.account, region=queues.region, routes=self.routes)
         self.url = ""
         self._secrets = secrets
         self._ahead = ahead
+        self._role = role
         self._origin = time.time() + ahead - time.monotonic()
         self._random = random.Random(seed)
         self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
@@ -92,6 +102,7 @@ class SimulatedAws:
             queues=queues,
             book=self.book,
             routes=self.routes,
+            bus=self.bus,
             now=self.now,
             polls=lambda name: len(self._waiters.get(name, ())),
         )
@@ -128,13 +139,18 @@ class SimulatedAws:
 
     def _route(self, now: float) -> None:
         for event in self.cloud.take_events():
-            body = event_body(event)
-            for name in self.routes:
-                queue = self.queues.named(name)
-                if queue is not None:
-                    for delay in deliveries(self.cloud.faults, self._random):
-                        queue.send(body, now=now, delay=delay)
-                    self._wake(name)
+            self._deliver(event, now)
+
+    def _deliver(self, event: Json, now: float) -> None:
+        """What the EventBridge rule does with one event."""
+        names = self.bus.targets(event)
+        body = event_body(event) if names else ""
+        for name in names:
+            queue = self.queues.named(name)
+            if queue is not None:
+                for delay in deliveries(self.cloud.faults, self._random):
+                    queue.send(body, now=now, delay=delay)
+                self._wake(name)
 
     def _wake(self, name: str) -> None:
         for waiter in self._waiters.get(name, ()):
@@ -166,7 +182,8 @@ class SimulatedAws:
             return web.Response(status=status, body=text, content_type="application/json")
         if request.method != "POST":
             return web.Response(
-                text="The simulated AWS of blox: ECS, SQS and STS. State: GET /_control/state\n"
+                text="The simulated AWS of blox: ECS, SQS, EventBridge, IAM and STS. State: GET "
+                "/_control/state\n"
             )
         try:
             return await self._aws(request, body)
@@ -177,17 +194,12 @@ class SimulatedAws:
 
     async def _aws(self, request: web.BaseRequest, body: bytes) -> web.Response:
         target = request.headers.get("X-Amz-Target", "")
-        if target.startswith(_ECS):
-            service, operation = "ecs", target[len(_ECS) :]
-        elif target.startswith(_SQS):
-            service, operation = "sqs", target[len(_SQS) :]
-        elif target:
+        service, operation = _addressee(target, body)
+        if not service:
             answer = error_answer(
                 "ecs", "UnknownOperationException", f"The simulated AWS has no {target}.", 404
             )
             return self._response("ecs", answer)
-        else:
-            service, operation = "sts", wire_sts.action_of(body)
         try:
             call = self._authenticated(request, service, operation, body)
         except BadSignature as error:
@@ -205,7 +217,8 @@ class SimulatedAws:
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
-        signed = parse(received, service=service, region=self.queues.region)
+        region = _IAM_REGION if service == "iam" else self.queues.region
+        signed = parse(received, service=service, region=region)
         if self._secrets is not None:
             verify(signed, received, secrets=self._secrets)
         return Call(
@@ -269,7 +282,7 @@ class SimulatedAws:
             call.service, strike.code, strike.message, strike.status, request_id=request_id
         )
 
-    # --- The three services ----------------------------------------------------------------------
+    # --- The services ----------------------------------------------------------------------------
 
     async def _execute(self, call: Call, strike: Strike) -> Answer:
         if call.service == "ecs":
@@ -277,11 +290,16 @@ class SimulatedAws:
         try:
             if self.cloud.switches.signature is not SignatureCheck.OFF:
                 check_age(call.signed, now=self.now(), allowed=_OTHERS_AGE)
+            action = access.action_of(call.service, call.operation)
+            if call.service != "sts" and self.cloud.denies(action):
+                raise self.cloud.denial(action)
             if call.service == "sqs":
                 return await self._sqs(call)
-        except (BadSignature, QueueFault) as error:
+            if call.service == "events":
+                return self._eventbridge(call)
+            return self._iam(call) if call.service == "iam" else self._sts(call)
+        except (BadSignature, QueueFault, Fault) as error:
             return refusal(call.service, error)
-        return self._sts(call)
 
     async def _ecs(self, call: Call, strike: Strike) -> Answer:
         try:
@@ -371,15 +389,56 @@ class SimulatedAws:
             timer.cancel()
             del waiters[waiter]
 
+    def _eventbridge(self, call: Call) -> Answer:
+        now = self.now()
+        self.pump()
+        result = self.bus.call(
+            call.operation,
+            json_object(call.body),
+            now=now,
+            new_id=uuid.uuid4,
+            emit=lambda event: self._deliver(event, now),
+        )
+        return Answer(status=200, body=msgspec.json.encode(result), request_id=str(uuid.uuid4()))
+
+    def _iam(self, call: Call) -> Answer:
+        request_id = str(uuid.uuid4())
+        if call.operation != "SimulatePrincipalPolicy":
+            name = call.operation or "an operation without a name"
+            raise Fault("InvalidAction", f"The simulated IAM has no {name}.")
+        body = wire_iam.simulate(
+            wire_iam.form_of(call.body),
+            account=self.queues.account,
+            denies=self.cloud.denies,
+            request_id=request_id,
+        )
+        return Answer(status=200, body=body, request_id=request_id)
+
     def _sts(self, call: Call) -> Answer:
         request_id = str(uuid.uuid4())
         if call.operation != "GetCallerIdentity":
             name = call.operation or "an operation without a name"
             return error_answer("sts", "InvalidAction", f"The simulated STS has no {name}.", 400)
         body = wire_sts.caller_identity(
-            account=self.queues.account, access_key=call.signed.access_key, request_id=request_id
+            account=self.queues.account,
+            access_key=call.signed.access_key,
+            role=self._role,
+            request_id=request_id,
         )
         return Answer(status=200, body=body, request_id=request_id)
+
+
+def _addressee(target: str, body: bytes) -> tuple[str, str]:
+    """(service, operation) that a request is for, by its `X-Amz-Target` or its form; service "":
+    no service that is simulated."""
+    for prefix, service in _TARGETS:
+        if target.startswith(prefix):
+            return service, target.removeprefix(prefix)
+    if target:
+        return "", ""
+    form = wire_iam.form_of(body)
+    service = "iam" if form.get("Version") == wire_iam.VERSION else "sts"
+    return service, form.get("Action", "")
 
 
 async def _body(request: web.BaseRequest) -> bytes:
@@ -427,8 +486,9 @@ async def serving(
     secrets: Mapping[str, str] | None = None,
     ahead: float = 0.0,
     seed: int | str = 0,
+    role: str = "",
 ) -> AsyncIterator[SimulatedAws]:
-    """Serve `cloud` while the block runs. `queues` are made, and every event goes into each.
+    """Serve `cloud` while the block runs. `queues` are made, and the EventBridge rule feeds each.
 
     `account` and `region` must be the cloud's own. Raises ValueError for an address that is not
     loopback, OSError when the port is taken.
@@ -440,11 +500,14 @@ async def serving(
         secrets=secrets,
         ahead=ahead,
         seed=seed,
+        role=role,
     )
     shown = f"[{host}]" if ":" in host else host
     server.url = f"http://{shown}:{bound.getsockname()[1]}"
     for name in queues:
-        server.queues.call("CreateQueue", {"QueueName": name}, now=server.now(), base=server.url)
+        policy = {"Policy": server.bus.queue_policy(name)}
+        created = {"QueueName": name, "Attributes": policy}
+        server.queues.call("CreateQueue", created, now=server.now(), base=server.url)
         server.routes.append(name)
     runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=1.0)
     try:

@@ -28,7 +28,26 @@ _QUERY_CODES: Final[Mapping[str, str]] = {
     "UnsupportedOperation": _OLD + "UnsupportedOperation",
     "InvalidParameterValueException": "InvalidParameterValue",
     "MissingRequiredParameterException": "MissingParameter",
+    "AccessDeniedException": "AccessDenied",
 }
+
+OPERATIONS: Final = (
+    "ChangeMessageVisibility",
+    "ChangeMessageVisibilityBatch",
+    "CreateQueue",
+    "DeleteMessage",
+    "DeleteMessageBatch",
+    "DeleteQueue",
+    "GetQueueAttributes",
+    "GetQueueUrl",
+    "ListQueues",
+    "PurgeQueue",
+    "ReceiveMessage",
+    "SendMessage",
+    "SendMessageBatch",
+    "SetQueueAttributes",
+)
+"""What the simulated SQS serves, sorted."""
 
 T = TypeVar("T", bound="Request")
 

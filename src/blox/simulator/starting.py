@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_message
 import json
 from typing import Final
 
+from blox.simulator.access import refuses_role
 from blox.simulator.definitions import startable
 from blox.simulator.documents import RESERVED_TCP
 from blox.simulator.expressions import facts_of, matches
@@ -54,7 +55,7 @@ class Order:
                 else "Network Configuration is not valid for the given networkMode of this task "
                 "definition."
             )
-        _check_roles(state, self.definition)
+        check_roles(state, self.definition)
 
     def start(self, state: State, host: HostRecord, request_id: str) -> TaskRecord:
         """A task of this order on `host`, which was found able."""
@@ -105,8 +106,9 @@ def _overridden(overrides: Parameters, definition: DefinitionRecord) -> tuple[st
     return marker, (cpu, memory)
 
 
-def _check_roles(state: State, definition: DefinitionRecord) -> None:
-    if f"passrole:{definition.family}" in state.denied:
+def check_roles(state: State, definition: DefinitionRecord) -> None:
+    """Raises Fault when the caller may not pass the definition's roles."""
+    if refuses_role(state.denied, definition.family):
         role = definition.roles[0] if definition.roles else "task-role"
         raise denied(state, "iam:PassRole", role)
 
@@ -136,10 +138,17 @@ def refusal(state: State, host: HostRecord, order: Order) -> str | None:
         return "AGENT"
     if not _fits_attributes(state, host, definition):
         return "ATTRIBUTE"
+    return lacking(state, host, definition, order.need)
+
+
+def lacking(
+    state: State, host: HostRecord, definition: DefinitionRecord, need: tuple[int, int]
+) -> str | None:
+    """Which resource the host lacks for `need`, (CPU units, MiB), and the definition's ports."""
     usage = state.usage(host.arn)
-    if order.need[0] > host.cpu - usage.cpu:
+    if need[0] > host.cpu - usage.cpu:
         return "RESOURCE:CPU"
-    if order.need[1] > host.memory - usage.memory:
+    if need[1] > host.memory - usage.memory:
         return "RESOURCE:MEMORY"
     taken = (*usage.tcp, *RESERVED_TCP)
     if any(port in taken for port in definition.ports_tcp):
@@ -150,21 +159,25 @@ def refusal(state: State, host: HostRecord, order: Order) -> str | None:
 
 
 def _fits_attributes(state: State, host: HostRecord, definition: DefinitionRecord) -> bool:
-    if any(name not in host.attributes for name in definition.requires):
+    if not supports(host, definition):
         return False
-    if host.external:
-        if not state.switches.start_on_external:
-            return False
-        if definition.document.get("networkMode") == "awsvpc":
-            return False
-    platform = definition.document.get("runtimePlatform")
-    asked = platform.get("cpuArchitecture") if isinstance(platform, dict) else None
-    has = host.attributes.get("ecs.cpu-architecture")
-    if asked is not None and has is not None and _ARCHITECTURES.get(str(asked)) != has:
+    if host.external and not state.switches.start_on_external:
         return False
     if not state.switches.constraints_checked:
         return True
     return all(_satisfies(state, host, expression) for expression in definition.constraints)
+
+
+def supports(host: HostRecord, definition: DefinitionRecord) -> bool:
+    """Whether the host's agent and architecture can run this definition at all."""
+    if any(name not in host.attributes for name in definition.requires):
+        return False
+    if host.external and definition.document.get("networkMode") == "awsvpc":
+        return False
+    platform = definition.document.get("runtimePlatform")
+    asked = platform.get("cpuArchitecture") if isinstance(platform, dict) else None
+    has = host.attributes.get("ecs.cpu-architecture")
+    return asked is None or has is None or _ARCHITECTURES.get(str(asked)) == has
 
 
 def _satisfies(state: State, host: HostRecord, expression: str) -> bool:

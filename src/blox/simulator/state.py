@@ -4,6 +4,7 @@ Everything that changes a record goes through here or `blox.simulator.lifecycle`
 events and indexes stay in step.
 """
 
+import hashlib
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from blox.simulator.model import (
     Fault,
     HostRecord,
     Json,
+    ProviderRecord,
     ServiceRecord,
     Switches,
     TaskRecord,
@@ -46,7 +48,9 @@ class State:
         assumptions: Assumptions,
         switches: Switches,
         faults: Faults,
+        service_delay: float = 8.0,
     ) -> None:
+        """`service_delay`: the most seconds that the service scheduler takes to see a change."""
         self.account = account
         self.region = region
         self.partition = partition
@@ -57,6 +61,10 @@ class State:
         self.ids = Random(f"{seed}/ids")
         self.life = Random(f"{seed}/life")
         self.sight = Random(f"{seed}/sight")
+        self.placing = Random(f"{seed}/placing")
+        self.service_delay = service_delay
+        self.stirred: Callable[[HostRecord], None] = lambda _host: None
+        """Called when something changed on a host that may concern services."""
         self.clusters: dict[str, ClusterRecord] = {}
         self.hosts: dict[str, HostRecord] = {}
         self.tasks: dict[str, TaskRecord] = {}
@@ -64,6 +72,10 @@ class State:
         self.families: dict[str, list[str]] = {}
         """Family → ARNs of its revisions, oldest first."""
         self.services: dict[str, ServiceRecord] = {}
+        self.providers: dict[str, ProviderRecord] = {}
+        """By name."""
+        self.digests: dict[str, str] = {}
+        """Image → what its tag means now, where somebody moved it."""
         self.hosts_in: dict[str, list[str]] = {}
         """Cluster name → ARNs of its hosts that can be listed or described, in order."""
         self.tasks_in: dict[str, list[str]] = {}
@@ -77,6 +89,7 @@ class State:
         self.tokens: dict[tuple[str, str], tuple[str, list[str], float]] = {}
         """(cluster name, RunTask's clientToken) → its request, the tasks made, when it expires."""
         self.denied: dict[str, None] = {}
+        """What IAM denies: see `blox.simulator.access`."""
         self.crashing: dict[str, float] = {}
         """Family or host ARN → how long its tasks live."""
         self.stalled: dict[str, None] = {}
@@ -163,6 +176,15 @@ class State:
             return arn, None
         return arn, found
 
+    def service(self, reference: str, cluster: str) -> tuple[str, ServiceRecord | None]:
+        """The ARN that a service's name or ARN means in `cluster`, and the service if there is
+        one, of whatever status."""
+        arn = self._find("service", reference, cluster)
+        if arn.count("/") == 1:
+            arn = self.arn("service", arn.rsplit("/", 1)[-1], cluster=cluster)
+        found = self.services.get(arn)
+        return arn, found if found is not None and found.cluster == cluster else None
+
     def definition(self, reference: str) -> DefinitionRecord:
         """The revision that `family`, `family:revision` or an ARN means. Raises Fault."""
         name = reference.rsplit("/", 1)[-1]
@@ -173,6 +195,11 @@ class State:
         if found is None:
             raise Fault("ClientException", "Unable to describe task definition.")
         return found
+
+    def digest(self, image: str) -> str:
+        """What this image's tag means now."""
+        made = hashlib.sha256(image.encode()).hexdigest()
+        return self.digests.get(image, f"sha256:{made}")
 
     # --- Visibility -------------------------------------------------------------------------------
 
@@ -256,6 +283,7 @@ class State:
         cluster_arn = self.clusters[host.cluster].arn
         detail = host_detail(host, self.usage(host.arn), cluster_arn=cluster_arn, time=self.now)
         self._emit("ECS Container Instance State Change", host.arn, detail)
+        self.stirred(host)
 
     def _emit(self, kind: str, resource: str, detail: Json) -> None:
         envelope: Json = {

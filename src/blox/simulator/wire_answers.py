@@ -1,6 +1,7 @@
 """Answers and errors in the form of each service's protocol.
 
-ECS: JSON 1.1. SQS: JSON 1.0, and the older error code in `x-amzn-query-error`. STS: XML.
+ECS, EventBridge: JSON 1.1. SQS: JSON 1.0, and the older error code in `x-amzn-query-error`. STS,
+IAM: XML.
 """
 
 import uuid
@@ -9,21 +10,24 @@ from typing import Final
 
 import msgspec
 
-from blox.simulator import wire_sts
-from blox.simulator.model import Json
+from blox.simulator import wire_iam, wire_sts
+from blox.simulator.model import Fault, Json
 from blox.simulator.sqs_shapes import QueueFault
 from blox.simulator.wire_signature import BadSignature
 
-_STS_CODES: Final[Mapping[str, str]] = {
+_QUERY_CODES: Final[Mapping[str, str]] = {
     "MissingAuthenticationTokenException": "MissingAuthenticationToken",
     "IncompleteSignatureException": "IncompleteSignature",
     "InvalidSignatureException": "SignatureDoesNotMatch",
     "UnrecognizedClientException": "InvalidClientTokenId",
+    "AccessDeniedException": "AccessDenied",
 }
 _CONTENT_TYPES: Final[Mapping[str, str]] = {
     "ecs": "application/x-amz-json-1.1",
     "sqs": "application/x-amz-json-1.0",
     "sts": "text/xml",
+    "iam": "text/xml",
+    "events": "application/x-amz-json-1.1",
 }
 
 
@@ -52,7 +56,7 @@ def json_object(body: bytes) -> Json:
         ) from None
 
 
-def refusal(service: str, error: BadSignature | QueueFault) -> Answer:
+def refusal(service: str, error: BadSignature | QueueFault | Fault) -> Answer:
     """The error answer for what was refused before, or by, a service."""
     return error_answer(service, error.code, error.message, error.status)
 
@@ -62,10 +66,13 @@ def error_answer(
 ) -> Answer:
     """An error in the service's own form. `request_id` "": a new one."""
     key = request_id or str(uuid.uuid4())
-    if service == "sts":
-        name = _STS_CODES.get(code, code)
-        status = 403 if code in _STS_CODES else status
-        document = wire_sts.error_document(name, message, status=status, request_id=key)
+    if service in ("sts", "iam"):
+        name = _QUERY_CODES.get(code, code)
+        status = 403 if code in _QUERY_CODES else status
+        space = wire_iam.NAMESPACE if service == "iam" else wire_sts.NAMESPACE
+        document = wire_sts.error_document(
+            name, message, status=status, request_id=key, namespace=space
+        )
         return Answer(status=status, body=document, request_id=key)
     if service == "sqs":
         sender = "Sender" if status < 500 else "Receiver"

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from msgspec import Struct, field
 
 from blox.simulator.faults import Faults
+from blox.simulator.known import OPERATIONS
 
 Outcome = Literal["answer", "drop", "error", "throttle", "garble", "anonymous"]
 """`answer`: as if nothing had happened. `drop`: the connection is cut. `error`: `status` and
@@ -22,13 +23,11 @@ Stage = Literal["before", "accepted", "after"]
 """When the outcome strikes: before ECS sees the call (it never does), as soon as ECS has accepted
 it (it is executed `slow` seconds later all the same), or after its execution."""
 
-SERVICES: Final = ("ecs", "sqs", "sts")
-
 
 class Rule(Struct, kw_only=True, forbid_unknown_fields=True):
     """One fault. Seconds; `share` from 0 to 1."""
 
-    service: Literal["ecs", "sqs", "sts", "*"] = "ecs"
+    service: Literal["ecs", "sqs", "sts", "iam", "events", "*"] = "ecs"
     operation: str = "*"
     """A name, or a pattern with `*`: `Describe*`."""
     outcome: Outcome = "answer"
@@ -129,7 +128,17 @@ def _hits(rule: Rule, service: str, operation: str, draw: Callable[[], float]) -
     return True
 
 
+def operations(service: str) -> list[str]:
+    """The operations of one service, or with "*" of all, sorted."""
+    found = [name for key, names in OPERATIONS.items() if service in ("*", key) for name in names]
+    return sorted(set(found))
+
+
 def _problem(rule: Rule) -> str:
+    known = operations(rule.service)
+    if not any(fnmatchcase(name, rule.operation) for name in known):
+        whose = "any service" if rule.service == "*" else rule.service
+        return f"There is no operation {rule.operation!r} of {whose}. Known: {', '.join(known)}."
     if not 0 <= rule.share <= 1:
         return "share is a number from 0 to 1."
     if min(rule.late, rule.slow, rule.delay) < 0 or rule.skip < 0:

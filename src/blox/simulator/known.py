@@ -1,0 +1,23 @@
+"""Every operation that the simulated AWS serves, by service."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from blox.simulator.quotas import CATEGORIES
+from blox.simulator.sqs_shapes import OPERATIONS as SQS
+
+EVENTS: Final = (
+    "DescribeRule",
+    "ListRuleNamesByTarget",
+    "ListRules",
+    "ListTargetsByRule",
+    "PutEvents",
+)
+OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ecs": tuple(sorted(CATEGORIES)),
+    "events": EVENTS,
+    "iam": ("SimulatePrincipalPolicy",),
+    "sqs": SQS,
+    "sts": ("GetCallerIdentity",),
+}
+"""Service, as signatures name it → its operations, sorted."""
