@@ -140,6 +140,29 @@ class SchedulerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeSettings:
+    """When others are told, and what waits for them. Seconds."""
+
+    not_ready_after: float = 300.0
+    """A host without one of its daemons so long after it joined is told not ready. The first image
+    pull of a large agent takes a minute or two. `BLOX_NOT_READY_AFTER`."""
+    unhealthy_for: float = 10.0
+    """An environment must be unhealthy for so long to be told: one read that fails is no news."""
+    healthy_for: float = 60.0
+    """… and healthy for so long: a daemon that crashes again and again looks well in between."""
+    queue_limit: int = 1000
+    """Notices that wait for one receiver; the oldest go first."""
+    kept_for: float = 86_400.0
+    """A notice that was not taken for so long is given up."""
+
+    def __post_init__(self) -> None:
+        if self.not_ready_after <= 0:
+            raise InvalidInput(
+                f"BLOX_NOT_READY_AFTER ({self.not_ready_after:g} s) must be above 0."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of it."""
 
@@ -147,6 +170,7 @@ class Settings:
     view: ViewSettings = field(default_factory=ViewSettings)
     pacing: PacingSettings = field(default_factory=PacingSettings)
     scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -156,6 +180,15 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         assumptions=load_assumptions(environ),
         scheduler=SchedulerSettings(away_after=away_after),
+        notices=load_notices(environ),
+    )
+
+
+def load_notices(environ: Mapping[str, str] = os.environ) -> NoticeSettings:
+    """When a host is told not ready. Raises InvalidInput for what is not a number above 0."""
+    given = _numbers({"not_ready_after": "BLOX_NOT_READY_AFTER"}, environ)
+    return NoticeSettings(
+        not_ready_after=given.get("not_ready_after", NoticeSettings().not_ready_after)
     )
 
 

@@ -272,6 +272,66 @@ def test_deleting_leaves_the_tasks_running() -> None:
     on_a_scheduler(work)
 
 
+def test_creating_where_others_run_the_daemon_creates_and_their_hosts_are_occupied() -> None:
+    def furnish(cloud: Any, now: float) -> None:
+        cloud.add_provider("spot", now=now, cluster="demo")
+        cloud.add_host("demo", now=now, provider="spot")
+        for service in (None, "shipper"):
+            host = cloud.add_host("demo", now=now)
+            cloud.start_foreign("demo", host, "agent", now=now, service=service)
+
+    def work(bench: Bench) -> None:
+        made = create(bench)
+        assert set(made) == {
+            "name",
+            "deploymentToken",
+            "instanceGroup",
+            "taskDefinition",
+            "health",
+        }
+        healthy_at_once(bench)
+        path = f"/v1/environments/logs/deployments/{deploy(bench)['id']}"
+        taken = bench.world(
+            lambda cloud, _: sorted(t.host for t in cloud.tasks.values() if not t.marker)
+        )
+        bench.wait("/v2/environments/demo/logs", lambda e: e["counts"]["current"] == 2)
+        seen = bench.get(path)
+        assert (seen["status"], seen["failedInstances"]) == ("running", taken)
+        assert bench.get("/v1/environments/logs")["health"] == "unhealthy"
+        live = bench.world(lambda cloud, _: [len(cloud.live_tasks(host)) for host in cloud.hosts])
+        assert live == [1] * 4
+
+    on_a_scheduler(work, hosts=1, furnish=furnish)
+
+
+def test_creating_under_a_deleted_name_takes_over_what_it_left_running() -> None:
+    def work(bench: Bench) -> None:
+        def live() -> list[str]:
+            return bench.world(lambda c, _: sorted(t.arn for t in c.tasks.values() if t.live))
+
+        def deployed() -> list[str]:
+            path = f"/v1/environments/logs/deployments/{deploy(bench)['id']}"
+            bench.wait(path, lambda found: found["status"] == "completed", within=40.0)
+            return live()
+
+        create(bench, definition="agent:1")
+        healthy_at_once(bench)
+        first = deployed()
+        assert bench.ask("DELETE", "/v1/environments/logs").status == 200
+        create(bench, definition="agent:1")
+        healthy_at_once(bench)
+        assert deployed() == first, "equal content restarts nothing"
+        assert bench.ask("DELETE", "/v1/environments/logs").status == 200
+        create(bench, definition="agent:2")
+        healthy_at_once(bench)
+        assert live() == first, "nothing happens before the deployment"
+        second = deployed()
+        assert len(second) == 3
+        assert not set(first) & set(second)
+
+    on_a_scheduler(work)
+
+
 def test_a_name_on_two_clusters_is_a_sentence_on_every_path() -> None:
     def work(bench: Bench) -> None:
         bench.created("logs", cluster="demo")

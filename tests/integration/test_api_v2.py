@@ -50,6 +50,8 @@ def test_an_environment_is_created_with_everything_it_can_have() -> None:
             "minHealthySeconds": 1.5,
             "progressDeadline": 60.0,
             "drainDeadline": 30.0,
+            "beside": False,
+            "whenIdle": None,
         }
         assert (found["cluster"], found["deployment"], found["deployedRevision"]) == (
             "demo",
@@ -73,7 +75,7 @@ def test_before_it_is_deployed_it_shows_what_it_would_find() -> None:
         cloud.start_foreign("demo", occupied, "intel", now=now, service="shipper")
 
     def work(bench: Bench) -> None:
-        bench.created(taskDefinition="intel")
+        bench.created(taskDefinition="intel", existing="wait")
         found = bench.wait(ONE, lambda e: e["primed"] and e["counts"]["occupied"])
         counts = {name: n for name, n in found["counts"].items() if n}
         assert counts == {
@@ -111,7 +113,7 @@ def test_the_counters_add_up_on_a_cluster_where_everything_is_different() -> Non
         cloud.duplicate_host(cloud.add_host("demo", now=now), now=now)
 
     def work(bench: Bench) -> None:
-        bench.created(taskDefinition="intel", selector="attribute:pool !exists")
+        bench.created(taskDefinition="intel", selector="attribute:pool !exists", existing="wait")
         assert bench.ask("POST", f"{ONE}/deployments").status == 201
         found = bench.wait(
             ONE, lambda e: e["counts"]["current"] == 4 and e["counts"]["away"], within=40.0

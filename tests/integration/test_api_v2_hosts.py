@@ -20,17 +20,17 @@ def test_deleting_leaves_orphans_which_are_listed_and_occupy_their_hosts() -> No
         assert bench.get("/v2/orphans") == {"items": []}
         deleted = bench.ask("DELETE", ONE)
         assert deleted.status == 200
-        assert deleted.json["tasksLeftRunning"] == 3
+        assert (deleted.json["tasksLeftRunning"], deleted.json["stopping"]) == (3, 0)
         problem(bench.ask("DELETE", ONE), 404)
         orphans = bench.get("/v2/orphans")["items"]
-        assert len(orphans) == 3
+        assert len(orphans) == bench.get("/v2/status")["orphans"] == 3
         assert {(o["environment"], o["environmentId"], o["cluster"]) for o in orphans} == {
             ("logs", old, "demo")
         }
         assert all(o["instanceId"].startswith("i-") for o in orphans)
-        bench.created()
-        assert bench.ask("POST", f"{ONE}/deployments").status == 201
-        found = bench.wait(ONE, lambda e: e["counts"]["occupied"] == 3)
+        bench.created("other", existing="wait")
+        assert bench.ask("POST", "/v2/environments/demo/other/deployments").status == 201
+        found = bench.wait("/v2/environments/demo/other", lambda e: e["counts"]["occupied"] == 3)
         assert "deleted environment logs" in found["health"]["problems"][0]["sentence"]
         task = orphans[0]["task"]["arn"]
         bench.world(lambda cloud, now: cloud.kill_task(task, now=now))
@@ -321,6 +321,15 @@ def test_the_document_describes_every_path() -> None:
             ("GET", "/v2/hosts/{host}"),
             ("GET", "/v2/orphans"),
             ("GET", "/v2/status"),
+            ("GET", "/v2/reasons"),
+            ("POST", "/v2/environments/{cluster}/{name}/adoptions"),
+            ("POST", "/v2/environments/{cluster}/{name}/confirmations"),
+            ("POST", "/v2/freezes"),
+            ("GET", "/v2/freezes"),
+            ("DELETE", "/v2/freezes/{id}"),
+            ("POST", "/v2/holds"),
+            ("GET", "/v2/holds"),
+            ("DELETE", "/v2/holds/{host}"),
             ("GET", "/v2/queue/rejected"),
         ):
             assert wanted in described

@@ -401,7 +401,7 @@ def test_schedulers_of_two_stores_do_not_take_each_others_tasks(
         first.wait_ready().create()
         first.deployed()
         with scheduler(world, tmp_path, queue=None, store="other.db") as second:
-            second.wait_ready().create()
+            second.wait_ready().create(existing="wait")
             second.deploy()
             second.wait("/v2/environments/demo/logs", lambda e: e["counts"]["occupied"] == 3)
             assert world.acted() == 1

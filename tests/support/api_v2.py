@@ -18,7 +18,16 @@ WANTED: Final = (
     "occupied",
     "missing",
 )
-UNWANTED: Final = ("unmatched", "ineligible", "leaving", "notReady", "away", "lost")
+UNWANTED: Final = (
+    "unmatched",
+    "ineligible",
+    "leaving",
+    "notReady",
+    "away",
+    "lost",
+    "held",
+    "yielded",
+)
 
 
 def problem(answer: Response, status: int) -> str:

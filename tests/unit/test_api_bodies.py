@@ -11,11 +11,22 @@ from blox.base.errors import InvalidInput, NotFound
 from blox.cli.environments import difference
 from blox.ecs.model import Host, TaskDefinition
 from blox.ecs.seen import HostSeen
-from blox.scheduler.api.bodies import EnvironmentPatch, NewEnvironment, PolicyWish, at, moment
+from blox.scheduler.adoption import Choice
+from blox.scheduler.api.bodies import EnvironmentPatch, NewEnvironment, PolicyWish
+from blox.scheduler.api.bodies_orders import AdoptionWish
 from blox.scheduler.api.find import Directory, find_host, on_cluster, read_token
-from blox.scheduler.api.shown import counters, deployment_body, next_step
+from blox.scheduler.api.shapes import at, moment
+from blox.scheduler.api.shown import (
+    counters,
+    deployment_body,
+    freeze_body,
+    migration_body,
+    next_step,
+)
 from blox.scheduler.api.wishes import (
+    choice_of,
     etag_of,
+    existing_of,
     merged,
     policy_after,
     precondition_holds,
@@ -29,6 +40,8 @@ from blox.scheduler.model import (
     DeploymentStatus,
     Environment,
     FailureCause,
+    Freeze,
+    Migration,
     Policy,
     Revision,
     SlotClass,
@@ -291,6 +304,70 @@ def test_a_host_is_found_by_each_of_its_names() -> None:
             find(reference, [CLUSTER])
     with pytest.raises(NotFound, match="on any watched cluster"):
         find("i-9")
+
+
+# --- Taking over, and leaving alone ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["adopt", "stop", "beside", "wait"])
+def test_what_to_do_about_what_runs_is_said_in_one_word(text: str) -> None:
+    body = b'{"name": "a", "cluster": "c", "taskDefinition": "t", "existing": "%s"}'
+    asked = msgspec.json.decode(body % text.encode(), type=NewEnvironment)
+    assert existing_of(asked) == text
+
+
+@pytest.mark.parametrize("more", [b"", b', "existing": null'])
+def test_saying_nothing_about_what_runs_asks(more: bytes) -> None:
+    body = b'{"name": "a", "cluster": "c", "taskDefinition": "t"%s}'
+    asked = msgspec.json.decode(body % more, type=NewEnvironment)
+    assert (existing_of(asked), asked.accept_no_scale_in) == (None, False)
+
+
+def test_null_takes_a_policys_members_away() -> None:
+    policy = Policy(beside=True, when_idle=900.0)
+    wish = msgspec.json.decode(b'{"beside": null, "whenIdle": null}', type=PolicyWish)
+    assert policy_after(policy, wish) == Policy()
+    assert policy_after(policy, PolicyWish()) == policy
+    wish = msgspec.json.decode(b'{"beside": true, "whenIdle": 60}', type=PolicyWish)
+    assert policy_after(Policy(), wish) == Policy(beside=True, when_idle=60.0)
+
+
+def test_the_tasks_to_adopt_are_all_that_was_given() -> None:
+    assert choice_of(AdoptionWish()) == Choice()
+    wish = msgspec.json.decode(
+        b'{"family": "agent", "startedBy": "me", "tasks": ["a", "b"]}', type=AdoptionWish
+    )
+    assert choice_of(wish) == Choice(family="agent", started_by="me", tasks=("a", "b"))
+    for family in ("agent:3", "a b", "arn:aws:ecs:us-east-1:1:task-definition/agent"):
+        with pytest.raises(InvalidInput, match="no family"):
+            choice_of(AdoptionWish(family=family))
+
+
+def test_a_freeze_names_what_it_is_about() -> None:
+    def shown(scope: str, target: str, known: Environment | None = None) -> tuple[object, object]:
+        freeze = Freeze(id="f", scope=scope, target=target, why="x", until=1.0)  # type: ignore[arg-type]
+        body = freeze_body(freeze, known)
+        return body.cluster, body.environment
+
+    assert shown("everything", "") == (None, None)
+    assert shown("cluster", CLUSTER) == ("demo", None)
+    assert shown("environment", "id", environment()) == ("demo", "logs")
+    assert shown("environment", "id") == (None, None)
+
+
+def test_a_migration_tells_of_its_gaps() -> None:
+    migration = Migration(
+        environment_id="e",
+        cluster_arn=CLUSTER,
+        service="shipper",
+        attribute="blox.logs",
+        moved=3,
+        worst_gap=8.12345,
+        total_gap=20.0,
+    )
+    shown = migration_body(migration)
+    assert (shown.service, shown.moved, shown.worst_gap_seconds) == ("shipper", 3, 8.123)
+    assert (shown.total_gap_seconds, shown.back) == (20.0, False)
 
 
 # --- Bodies ---------------------------------------------------------------------------------------

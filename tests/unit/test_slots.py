@@ -10,10 +10,11 @@ from blox.ecs.model import Resources, Task
 from blox.ecs.seen import HostSeen
 from blox.scheduler.eligibility import HostCondition, Lack, Need
 from blox.scheduler.intents import IntentBook, Phase
-from blox.scheduler.model import Revision, SlotClass
-from blox.scheduler.slots import StopsKnown, Target, gather, remember, settled_notes
-from blox.scheduler.verdicts import Notes, SlotFacts
+from blox.scheduler.model import Environment, Hold, Policy, Revision, SlotClass
+from blox.scheduler.slots import Around, StopsKnown, Target, gather, remember, settled_notes
+from blox.scheduler.verdicts import Gate, Notes, SlotFacts
 from support.judging import (
+    ECS_NOW,
     HOST,
     NEW,
     NOW,
@@ -44,9 +45,18 @@ class OneHost:
     def is_daemon_service(self, cluster_arn: str, group: str) -> bool:
         return group == "service:daemon"
 
+    def scales_in(self, cluster_arn: str, provider: str) -> bool:
+        return provider == "spot"
+
 
 def gathered(
-    *tasks: Task, selector: str = "", stops: StopsKnown | None = None, **more: Any
+    *tasks: Task,
+    selector: str = "",
+    stops: StopsKnown | None = None,
+    of: Environment | None = None,
+    yields: bool = False,
+    hold: Hold | None = None,
+    **more: Any,
 ) -> SlotFacts:
     given = {"host": host(), **more}
     revision = Revision(number=2, definition=definition(), digest=NEW, selector=selector)
@@ -58,16 +68,18 @@ def gathered(
     target.need = needs[NEW]
     return gather(
         HostSeen(**given),
-        environment(),
+        of or environment(),
         target,
-        view=OneHost(tasks),  # type: ignore[arg-type]
-        book=book,
-        stops=stops or StopsKnown(),
+        Around(
+            OneHost(tasks),  # type: ignore[arg-type]
+            book,
+            stops or StopsKnown(),
+            lambda found: f"holder of {found.arn[-1]}",
+            lambda _: yields,
+        ),
         notes=Notes(),
         needs=needs,
-        names=lambda found: f"holder of {found.arn[-1]}",
-        yields=lambda _: False,
-        hold=None,
+        hold=hold,
         now=NOW,
         settings=SETTINGS,
     )
@@ -214,3 +226,94 @@ def test_the_view_of_a_host_is_matched_once_as_long_as_it_stays_the_same() -> No
     assert target.fits(replace(before, attributes={"pool": "red"}))[0] is False
     target.forget(HOST)
     assert target.fits(before) == (True, None)
+
+
+class TestHold:
+    def test_it_holds_until_its_end_by_ecs_clock(self) -> None:
+        hold = Hold(host_arn=HOST, why="mine", until=ECS_NOW + 1.0)
+        assert gathered(hold=hold).hold == hold
+        assert gathered(hold=replace(hold, until=ECS_NOW)).hold is None
+
+
+class TestGate:
+    GATED = environment(gate="blox.agent")
+
+    @pytest.mark.parametrize(
+        ("mark", "gate"),
+        [(None, Gate.THEIRS), ("ours", Gate.OPEN), ("leaving", Gate.LEAVING), ("x", Gate.THEIRS)],
+    )
+    def test_the_mark_on_the_host_says_whose_it_is(self, mark: str | None, gate: Gate) -> None:
+        attributes = {} if mark is None else {"blox.agent": mark}
+        assert gathered(of=self.GATED, host=host(attributes=attributes)).gate is gate
+
+    def test_without_a_service_every_host_is_ours(self) -> None:
+        assert gathered(host=host(attributes={"blox.agent": "leaving"})).gate is Gate.OPEN
+
+
+class TestBeside:
+    BESIDE = environment(policy=Policy(beside=True))
+
+    def test_others_of_the_family_are_no_obstacle(self) -> None:
+        assert gathered(other(), of=self.BESIDE).occupant == ""
+
+    def test_one_of_the_same_name_is(self) -> None:
+        lost = other(group="blox:agent", deployment="unknown")
+        assert gathered(lost, of=self.BESIDE).occupant != ""
+
+
+class TestIdle:
+    YIELDING = environment(policy=Policy(when_idle=900.0))
+
+    def idle(self, *tasks: Task, provider: str = "spot", **more: Any) -> SlotFacts:
+        given = {"registered_at": ECS_NOW - 5000.0, **more.pop("of_host", {})}
+        found = host(capacity_provider=provider, **given)
+        return gathered(*tasks, of=self.YIELDING, host=found, **more)
+
+    def test_a_host_with_nothing_but_daemons(self) -> None:
+        service = other(group="service:daemon", definition_arn="a:task-definition/x:1")
+        assert self.idle(task(), service).idle
+
+    @pytest.mark.parametrize("group", ["family:web", "service:web"])
+    def test_any_other_task_keeps_it_busy(self, group: str) -> None:
+        assert not self.idle(task(), other(group=group)).idle
+
+    def test_only_where_ecs_removes_hosts(self) -> None:
+        assert not self.idle(task(), provider="on-demand").idle
+        assert not self.idle(task(), provider="").idle
+
+    def test_only_if_every_daemon_of_blox_there_leaves_too(self) -> None:
+        neighbour = other(group="blox:metrics", definition_arn="a:task-definition/m:1")
+        assert not self.idle(task(), neighbour).idle
+        assert self.idle(task(), neighbour, yields=True).idle
+
+    def test_the_younger_one_leaves_first(self) -> None:
+        young = other("y", age=1.0, group="blox:metrics", definition_arn="a:task-definition/m:1")
+        assert self.idle(task(age=50.0), young, yields=True).yields_later
+        leaving = replace(young, desired_status="STOPPED")
+        assert not self.idle(task(age=50.0), leaving, yields=True).yields_later
+
+    def test_who_does_not_ask_for_it_does_not_watch(self) -> None:
+        found = gathered(task(), host=host(capacity_provider="spot"))
+        assert (found.idle, found.watches_idle) == (False, False)
+
+    def remembered(self, slot: SlotFacts, notes: Notes = Notes()) -> Notes:
+        return remember(notes, replace(slot, notes=notes), now=NOW.mono)
+
+    def test_it_counts_from_when_it_was_first_seen_idle(self) -> None:
+        first = self.remembered(self.idle(task()))
+        assert first.idle_since == NOW.mono
+        later = remember(first, replace(self.idle(task()), notes=first), now=NOW.mono + 60.0)
+        assert later.idle_since == NOW.mono
+
+    def test_a_busy_moment_begins_it_anew(self) -> None:
+        first = self.remembered(self.idle(task()))
+        busy = self.remembered(self.idle(task(), other(group="family:web")), first)
+        assert busy.idle_since is None
+        assert self.remembered(self.idle(), busy).idle_since == NOW.mono
+
+    def test_an_empty_host_that_was_idle_before_we_looked_was_yielded(self) -> None:
+        assert self.remembered(self.idle()).idle_since == float("-inf")
+
+    def test_one_that_has_just_joined_was_not(self) -> None:
+        found = self.idle(of_host={"registered_at": ECS_NOW - 10.0})
+        assert self.remembered(found).idle_since == NOW.mono

@@ -23,7 +23,13 @@ from blox.ecs.credentials import (
     profile_endpoints,
     region_of,
 )
-from blox.ecs.endpoints import Endpoint, ProfileEndpoints, endpoint_of
+from blox.ecs.endpoints import (
+    Endpoint,
+    ProfileEndpoints,
+    configured_name,
+    endpoint_of,
+    signing_region,
+)
 from blox.ecs.signature import Credentials
 
 RENEW_AFTER: Final = 10.0
@@ -61,15 +67,16 @@ class Aws:
 
     region: str
     endpoints: Mapping[str, Endpoint]
-    """Of "ecs", "sqs" and "sts"."""
+    """Of "ecs", "sqs", "sts", "events" and "iam"."""
     credentials: RenewedCredentials
 
     def transport(self, service: Service, *, clock: Clock) -> AwsHttp:
         """A transport of its own to one service."""
+        endpoint = self.endpoints[service.name]
         return AwsHttp(
             service,
-            region=self.region,
-            endpoint=self.endpoints[service.name].url,
+            region=signing_region(service.name, self.region, endpoint),
+            endpoint=endpoint.url,
             credentials=self.credentials,
             clock=clock,
         )
@@ -96,8 +103,10 @@ async def find_aws(clock: Clock, *, environ: Mapping[str, str] = os.environ) -> 
     if trouble:
         _log.warning("the AWS configuration cannot be read", problem=trouble)
     endpoints = {}
-    for service in ("ecs", "sqs", "sts"):
-        profile = ProfileEndpoints() if session is None else profile_endpoints(session, service)
+    for service in ("ecs", "sqs", "sts", "events", "iam"):
+        profile = ProfileEndpoints()
+        if session is not None:
+            profile = profile_endpoints(session, configured_name(service))
         endpoints[service] = endpoint_of(service, region, environ=environ, profile=profile)
     return Aws(
         region=region,

@@ -14,6 +14,7 @@ from blox.app.aws import Aws
 from blox.app.delays import StartDelays, TimedActs
 from blox.app.gauges import Gauges
 from blox.app.meter import CallMeter
+from blox.app.notices import Notices, receivers_of
 from blox.app.plan import Plan
 from blox.app.reads import ReadingTransport, ReadsOnly
 from blox.base.ambient import Clock, Entropy
@@ -22,7 +23,7 @@ from blox.base.tasks import TaskSet
 from blox.clusterstate.ingest import Ingest
 from blox.clusterstate.sqs import SqsMessage, SqsSource
 from blox.clusterstate.view import View
-from blox.ecs.aws import ECS, GET_CALLER_IDENTITY, SQS, STS, identity_of
+from blox.ecs.aws import ECS, EVENTS, GET_CALLER_IDENTITY, SQS, STS, identity_of
 from blox.ecs.client import EcsClient, Notice
 from blox.ecs.events import HostEvent, TaskEvent
 from blox.ecs.pacing import Category, Kind, Pacer
@@ -31,11 +32,13 @@ from blox.http.metrics import Metrics
 from blox.http.operations import Operation
 from blox.scheduler.api import ProcessInfo, operations
 from blox.scheduler.opening import open_domain
+from blox.scheduler.reasons import REASONS, sentence
 from blox.scheduler.report import Problem
 from blox.scheduler.repository import Repository
 from blox.scheduler.scheduler import LAST_ANSWERS, Hands, Scheduler
 from blox.scheduler.service import SchedulerService
 from blox.store.port import Delete, Put, Store
+from blox.store.sqlite import SqliteStore
 
 STORE_PROBE: Final = 2.0
 """Seconds between two attempts to write while the store takes no intents."""
@@ -62,6 +65,7 @@ class SchedulerProcess:
         self._reason: str | None = STARTING
         self._cluster_known = asyncio.Event()
         self._tasks = TaskSet("daemon-scheduler")
+        self._copying = asyncio.Lock()
         self._transports: list[Transport] = []
         self._metrics = Metrics(version=blox.__version__)
         self.meter = CallMeter(
@@ -82,30 +86,35 @@ class SchedulerProcess:
             timeout=settings.scheduler.call_timeout,
             listener=self._noticed,
         )
-        reads: EcsReads = ReadsOnly(self.client) if plan.observe else self.client
+        self.repository = Repository(store, deployments_kept=settings.scheduler.deployments_kept)
+        self._delays = StartDelays(clock, observe=self._metrics.start_delayed)
+        self._compose(ReadsOnly(self.client) if plan.observe else self.client, entropy)
+        self.service = SchedulerService(self.scheduler, entropy)
+        self._gauges = Gauges(self._metrics, self.scheduler, self.view, conditions=self.conditions)
+        self.ingest = self._ingest()
+        self._notices = self._notices_to(entropy)
+
+    def _compose(self, reads: EcsReads, entropy: Entropy) -> None:
+        """The view and the scheduler over the client."""
+        plan, settings = self._plan, self._plan.settings
         self.view = View(
             reads,
-            clock,
+            self._clock,
             assumptions=settings.assumptions,
             settings=settings.view,
             clusters=plan.clusters,
             queue=plan.queue is not None,
         )
-        self.repository = Repository(store, deployments_kept=settings.scheduler.deployments_kept)
-        self._delays = StartDelays(clock, observe=self._metrics.start_delayed)
         self.scheduler = Scheduler(
             self.repository,
             self.view,
             reads,
-            clock=clock,
+            clock=self._clock,
             entropy=entropy,
             settings=settings,
             hands=self._hands(),
             excused=lambda: self.pacer.throttled_recently(Category.RESOURCE_MODIFY),
         )
-        self.service = SchedulerService(self.scheduler, entropy)
-        self._gauges = Gauges(self._metrics, self.scheduler, self.view)
-        self.ingest = self._ingest()
 
     # --- Parts ------------------------------------------------------------------------------------
 
@@ -116,6 +125,21 @@ class SchedulerProcess:
     def _transport(self, transport: Transport, service: str) -> Transport:
         self._transports.append(transport)
         return self.meter.watch(transport, service)
+
+    def _notices_to(self, entropy: Entropy) -> Notices:
+        plan = self._plan
+        return Notices(
+            self.scheduler,
+            receivers_of(plan.notify, bus=self._events_transport, now=self.client.now),
+            settings=plan.settings.notices,
+            clock=self._clock,
+            entropy=entropy,
+            metrics=self._metrics,
+            conditions=self.conditions,
+        )
+
+    def _events_transport(self) -> Transport:
+        return self._transport(self._aws.transport(EVENTS, clock=self._clock), EVENTS.name)
 
     def _hands(self) -> Hands | None:
         if self._plan.observe:
@@ -159,6 +183,7 @@ class SchedulerProcess:
                 mode=told.mode_of(self._plan),
             ).touched
         )
+        self._notices.start()
         told.tell_clusters(self._plan.clusters, self._stored_clusters())
         await self.scheduler.start()
         self._tasks.start(self.view.run(), name="view", eternal=True)
@@ -176,6 +201,7 @@ class SchedulerProcess:
         )
         self._tasks.start(self._identify(), name="identity")
         self._tasks.start(self._probe_store(), name="store probe", eternal=True)
+        self._tasks.start(self._notices.watch(), name="notices", eternal=True)
         self._reason = None
 
     async def watch(self) -> None:
@@ -188,6 +214,7 @@ class SchedulerProcess:
         `broken`: a part has failed, so the store is not told that nothing is open.
         """
         self._reason = STOPPING
+        flushed = self._tasks.start(self._notices.flush(), name="last notices")
         try:
             if self.ingest is not None:
                 await self.ingest.close()
@@ -197,10 +224,12 @@ class SchedulerProcess:
                 await self.scheduler.stop()
         except BloxError as error:
             _log.warning("not everything could be recorded", problem=error.message)
+        await asyncio.wait({flushed})
 
     async def close(self) -> None:
         """End everything that is left; after `stop`, and when nobody asks anything any more."""
         await self.view.close()
+        await self._notices.close()
         await self._tasks.close()
         for transport in self._transports:
             await transport.close()
@@ -208,8 +237,7 @@ class SchedulerProcess:
     async def _abandon(self) -> None:
         if self.scheduler.executor is not None:
             await self.scheduler.executor.close(patience=LAST_ANSWERS)
-        await self.scheduler.reconciler.close()
-        await self.scheduler.doubts.close()
+        await self.scheduler.close_background()
 
     def _stored_clusters(self) -> list[str]:
         known = (*self.repository.environments(), *self.repository.tombstones())
@@ -283,9 +311,20 @@ class SchedulerProcess:
             clusters=lambda: self.view.clusters,
             rejected=lambda: () if self.ingest is None else self.ingest.rejected,
             environment_created=self._cluster_known.set,
+            snapshot=self._snapshot if isinstance(self._store, SqliteStore) else None,
             assumptions=lambda: self.client.assumptions_in_force,
         )
         return operations(self.service, self.scheduler, process=info)
+
+    async def _snapshot(self) -> bytes:
+        """A copy of the store that says that it is one; two at a time would unmark each other."""
+        assert isinstance(self._store, SqliteStore)
+        async with self._copying:
+            await self.repository.mark_copied(copied=True)
+            try:
+                return await self._store.snapshot()
+            finally:
+                await self.repository.mark_copied(copied=False)
 
     async def metrics(self) -> bytes:
         """Its metrics, as Prometheus reads them."""
@@ -299,17 +338,15 @@ class SchedulerProcess:
         found = []
         executor = self.scheduler.executor
         if executor is not None and executor.store_problem:
-            found.append(
-                _condition("store", f"nothing can be started: {executor.store_problem}", _DISK)
-            )
+            found.append(_condition("store", cause=executor.store_problem))
         if self.meter.credentials is not None:
-            found.append(_condition("credentials", self.meter.credentials, _CREDENTIALS))
+            found.append(_condition("credentials", cause=self.meter.credentials))
         unreached = self.meter.unreached.get("ecs")
         if unreached is not None:
             url = self._aws.endpoints["ecs"].url
-            found.append(_condition("ecs-unreachable", f"{url}: {unreached}", _NETWORK))
+            found.append(_condition("ecs-unreachable", url=url, cause=unreached))
         if self.ingest is not None and self.ingest.condition is not None:
-            found.append(_condition("queue", self.ingest.condition, _QUEUE))
+            found.append(_condition("queue", cause=self.ingest.condition))
         return found
 
     def notes(self) -> tuple[str, ...]:
@@ -318,14 +355,14 @@ class SchedulerProcess:
         return (*notices, *self.view.problems())
 
 
-_DISK: Final = "free space on the store's disk, or mend what the sentence names"
-_CREDENTIALS: Final = "give this process credentials that AWS accepts; it tries again by itself"
-_NETWORK: Final = "mend the network or the endpoint; it tries again by itself"
-_QUEUE: Final = "mend what the sentence names; it tries again by itself"
-
-
-def _condition(code: str, sentence: str, next_step: str) -> Problem:
-    return Problem(code=code, sentence=sentence, who="you", next_step=next_step)
+def _condition(code: str, **details: str) -> Problem:
+    reason = REASONS[code]
+    return Problem(
+        code=code,
+        sentence=sentence(code, details),
+        who=reason.who,
+        next_step=reason.next_step,
+    )
 
 
 class _MarkedIntake:

@@ -1,14 +1,33 @@
 """What the command line asks of a daemon-scheduler. Imports nothing heavy."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from blox.base.errors import InvalidInput
 from blox.base.ids import is_cluster_reference
 from blox.settings import Settings
 
 _SQLITE: Final = "sqlite:"
+_BUS: Final = re.compile(
+    r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:\d{12}:event-bus/)?[./\w-]+", re.ASCII
+)
+"""https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html"""
+NOTIFY_SECRET: Final = "BLOX_NOTIFY_SECRET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Who is told what happens to hosts and environments."""
+
+    urls: Sequence[str] = field(default=(), repr=False)
+    """Each gets every notice. They may hold passwords."""
+    bus: str | None = None
+    """The name or ARN of an event bus that gets every notice."""
+    secret: str = field(default="", repr=False)
+    """What webhooks are signed with; "" signs nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +42,7 @@ class Plan:
     """Names or ARNs of clusters to watch before any environment is there. Restricts nothing."""
     observe: bool = False
     """Judge everything, start and stop nothing."""
+    notify: Notify = field(default_factory=Notify)
     settings: Settings = field(default_factory=Settings)
 
 
@@ -46,3 +66,43 @@ def cluster_named(text: str) -> str:
     if not is_cluster_reference(text):
         raise InvalidInput(f"--cluster {text!r} is neither a cluster's name nor its ARN.")
     return text
+
+
+def notify_to(urls: Sequence[str], bus: str | None, environ: Mapping[str, str]) -> Notify:
+    """Who is told, checked. The secret comes from `BLOX_NOTIFY_SECRET`.
+
+    Raises InvalidInput for what is no URL that can be posted to, or no event bus. Nothing of a URL
+    is repeated in the error but where it stood in the list: it may hold a password.
+    """
+    for number, url in enumerate(urls, start=1):
+        problem = _url_problem(url)
+        if problem is not None:
+            which = "" if len(urls) == 1 else f", number {number} of {len(urls)}"
+            raise InvalidInput(f"--notify-url{which}: {problem}")
+    if bus is not None and (len(bus) > 1600 or not _BUS.fullmatch(bus)):
+        raise InvalidInput(f"--notify-bus {bus!r} is neither an event bus's name nor its ARN.")
+    return Notify(
+        urls=tuple(dict.fromkeys(urls)), bus=bus, secret=environ.get(NOTIFY_SECRET, "").strip()
+    )
+
+
+def _url_problem(url: str) -> str | None:
+    """Why notices cannot be posted there; None when they can."""
+    if not url.isprintable() or " " in url or "\\" in url:
+        return "it has characters that no URL has."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "it is not a URL."
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return "an http or https URL is needed, as in https://hooks.example.com/blox."
+    if "@" in parts.netloc:
+        return (
+            "it holds a user name or a password, and notices are not sent with any. Let the "
+            f"receiver check their signature ({NOTIFY_SECRET}), or give it a token in the URL's "
+            "path, in BLOX_NOTIFY_URL so that no list of processes shows it."
+        )
+    if parts.fragment:
+        return "it has a part behind a #, which is never sent."
+    return None

@@ -19,7 +19,6 @@ from blox.ecs.port import EcsReads, NotSent, Permit, Read, Transport, WireAnswer
 
 READS: Final = frozenset(
     {
-        "ListClusters",
         "DescribeClusters",
         "ListContainerInstances",
         "DescribeContainerInstances",
@@ -83,8 +82,10 @@ class ReadsOnly:
 class ReadingTransport:
     """A transport to ECS that refuses to send what is not a read."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, also: frozenset[str] = frozenset()) -> None:
+        """`also`: reads beyond those of a scheduler."""
         self._transport = transport
+        self._reads = READS | also
 
     async def send(
         self,
@@ -95,7 +96,7 @@ class ReadingTransport:
         permit: Permit | None = None,
         fresh: bool = False,
     ) -> WireAnswer:
-        if operation not in READS:
+        if operation not in self._reads:
             raise NotSent("permit", f"this process only observes: {operation} is never sent")
         return await self._transport.send(operation, body, date=date, permit=permit, fresh=fresh)
 

@@ -33,11 +33,16 @@ _NEEDED: Final = {
     "DescribeTasks": "ecs:DescribeTasks",
     "DescribeTaskDefinition": "ecs:DescribeTaskDefinition",
     "DescribeServices": "ecs:DescribeServices",
+    "ListServices": "ecs:ListServices",
+    "DescribeCapacityProviders": "ecs:DescribeCapacityProviders",
     "StartTask": "ecs:StartTask, and iam:PassRole on the definition's roles",
     "StopTask": "ecs:StopTask",
+    "PutAttributes": "ecs:PutAttributes",
+    "DeleteAttributes": "ecs:DeleteAttributes",
     "GetQueueUrl": "sqs:GetQueueUrl",
     "ReceiveMessage": "sqs:ReceiveMessage",
     "DeleteMessageBatch": "sqs:DeleteMessage",
+    "PutEvents": "events:PutEvents",
 }
 """Operation → what a role must be allowed for it."""
 

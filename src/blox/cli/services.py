@@ -4,6 +4,7 @@ The socket is bound before anything heavy is imported, so that a wrong address i
 client that comes early waits for the answer instead of being turned away.
 """
 
+import os
 import signal
 import sys
 import traceback
@@ -36,6 +37,10 @@ Environment:
   BLOX_SIGNATURE_BACKDATE          B: starts and stops are dated back so far
                                    (S - 60 s)
   BLOX_AWAY_AFTER                  an agent gone for so long: away (60 s)
+  BLOX_NOT_READY_AFTER             a host without a daemon for so long after it
+                                   joined: told not ready (300 s)
+  BLOX_NOTIFY_URL                  as --notify-url; several with spaces between
+  BLOX_NOTIFY_SECRET               sign webhooks: X-Blox-Signature
 
 \b
 Try it without AWS:
@@ -91,6 +96,20 @@ or is broken, 130 told twice.
     help="Start and stop nothing; say what would be done. Read-only permissions are enough.",
 )
 @click.option(
+    "--notify-url",
+    "notify_urls",
+    metavar="URL",
+    multiple=True,
+    envvar="BLOX_NOTIFY_URL",
+    help="POST a notice there when a host is ready, or is not in time, and when an environment's "
+    "health turns; may be repeated.",
+)
+@click.option(
+    "--notify-bus",
+    metavar="NAME|ARN",
+    help="Put the same notices on this event bus of EventBridge: a launch hook can wait for them.",
+)
+@click.option(
     "--allow-unauthenticated-network",
     "allow_network",
     is_flag=True,
@@ -107,22 +126,25 @@ def command(
     queue: str | None,
     clusters: tuple[str, ...],
     observe: bool,
+    notify_urls: tuple[str, ...],
+    notify_bus: str | None,
     allow_network: bool,
 ) -> int:
     """Keep exactly one task of each daemon on every host of your Amazon ECS clusters.
 
     What should run where is told through the REST API, or with the `blox` command.
     """
-    from blox.app.plan import Plan, cluster_named, store_path
+    from blox.app.plan import Plan, cluster_named, notify_to, store_path
     from blox.http.server import bind as bind_socket
     from blox.http.server import parse_address
-    from blox.settings import load_assumptions, load_settings
+    from blox.settings import load_assumptions, load_notices, load_settings
 
     path = store_path(store)
     watched = tuple(cluster_named(cluster) for cluster in clusters)
+    notify = notify_to(notify_urls, notify_bus or None, os.environ)
     known = load_settings()
     if settings is not None:
-        known = replace(settings, assumptions=load_assumptions())
+        known = replace(settings, assumptions=load_assumptions(), notices=load_notices())
     listener = bind_socket(parse_address(bind), allow_network=allow_network)
 
     from blox.app.serving import run
@@ -134,6 +156,7 @@ def command(
                 queue=queue or None,
                 clusters=watched,
                 observe=observe,
+                notify=notify,
                 settings=known,
             ),
             listener,

@@ -7,7 +7,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -29,6 +29,58 @@ class SlotCount(NamedTuple):
     hosts: int
 
 
+class Coverage(NamedTuple):
+    """How the wanted hosts of an environment do."""
+
+    cluster: str
+    environment: str
+    wanted: int
+    """Hosts that should have a daemon now."""
+    unavailable: int
+    """Of those, the ones without exactly one healthy daemon."""
+    longest_gap: float
+    """Seconds for which the worst of those has been without."""
+    stops_held: int
+    """Stops that wait for a person's word."""
+
+
+class Figure(NamedTuple):
+    """A gauge that is asked for when somebody scrapes."""
+
+    name: str
+    description: str
+    label: str = ""
+    """"" for a single figure without a label."""
+
+
+CONDITION: Final = Figure(
+    "blox_condition", "1 while this is wrong with the process as a whole, else 0.", "condition"
+)
+DECISION_WAIT: Final = Figure(
+    "blox_decision_wait_seconds", "For how long something has been waiting to be judged."
+)
+RECENT_CHANGES: Final = Figure(
+    "blox_recent_changes",
+    "Changes of tasks in the last 10 to 20 minutes, by what told of them: an event, or a sweep.",
+    "told_by",
+)
+NOTICES_WAITING: Final = Figure(
+    "blox_notices_waiting", "Notices that this receiver has not taken yet.", "receiver"
+)
+HOSTS_ONLY_DAEMONS: Final = Figure(
+    "blox_hosts_only_daemons",
+    "Hosts of scaling capacity providers on which only daemons run, some of them of blox.",
+    "cluster",
+)
+_FIGURES: Final = (
+    CONDITION,
+    DECISION_WAIT,
+    RECENT_CHANGES,
+    NOTICES_WAITING,
+    HOSTS_ONLY_DAEMONS,
+)
+
+
 class Metrics:
     """Everything that one process counts."""
 
@@ -39,6 +91,10 @@ class Metrics:
         self._view_age: Callable[[], Mapping[str, float]] = dict
         self._slots: Callable[[], Iterable[SlotCount]] = tuple
         self._host_seconds: Callable[[], Mapping[str, float]] = dict
+        self._coverage: Callable[[], Iterable[Coverage]] = tuple
+        self._figures: dict[Figure, Callable[[], Mapping[str, float]]] = dict.fromkeys(
+            _FIGURES, dict
+        )
         ProcessCollector(registry=self._registry)
         self._reconcile = Histogram(
             "blox_reconcile_seconds",
@@ -64,6 +120,12 @@ class Metrics:
         self._messages = self._counter(
             "blox_event_messages", "Messages from the queue by what became of them.", "result"
         )
+        self._notices = self._counter(
+            "blox_notices", "Notices by what became of them.", "receiver", "result"
+        )
+        for assumption in ("S", "double"):
+            # A counter that appears with its first event has not grown, as Prometheus sees it.
+            self._broken.labels(assumption)
 
     def reconciled(self, seconds: float) -> None:
         """One pass ended."""
@@ -89,6 +151,15 @@ class Metrics:
         """A message from the queue was dealt with; `result` is one of few words."""
         self._messages.labels(result).inc()
 
+    def expect_notices(self, receiver: str, results: Iterable[str]) -> None:
+        """Show counters for this receiver that have not moved yet."""
+        for result in results:
+            self._notices.labels(receiver, result)
+
+    def notice(self, receiver: str, result: str) -> None:
+        """A notice was dealt with; `result` is one of few words."""
+        self._notices.labels(receiver, result).inc()
+
     def watch_queue_lag(self, read: Callable[[], float | None]) -> None:
         """`read` gives the age in seconds of the newest event when we received it; None: no queue
         or no event yet."""
@@ -107,6 +178,15 @@ class Metrics:
         been without a daemon, the present gaps included. It never falls."""
         self._host_seconds = read
 
+    def watch_coverage(self, read: Callable[[], Iterable[Coverage]]) -> None:
+        """`read` gives how the wanted hosts of every environment do."""
+        self._coverage = read
+
+    def watch(self, figure: Figure, read: Callable[[], Mapping[str, float]]) -> None:
+        """`read` gives a value for each value of the figure's label; of a figure without a label
+        one value, under ""."""
+        self._figures[figure] = read
+
     async def render(self) -> bytes:
         """Everything in Prometheus's text format. Call it on the loop that owns the state."""
         return await asyncio.to_thread(
@@ -121,10 +201,12 @@ class Metrics:
         build.add_metric([self._version], 1)
         yield build
         lag = self._queue_lag()
+        lags = GaugeMetricFamily(
+            "blox_queue_lag_seconds", "Age of the newest event at its receipt."
+        )
         if lag is not None:
-            yield GaugeMetricFamily(
-                "blox_queue_lag_seconds", "Age of the newest event at its receipt.", value=lag
-            )
+            lags.add_metric([], lag)
+        yield lags
         ages = GaugeMetricFamily(
             "blox_view_age_seconds",
             "Since the last complete sweep of a cluster began.",
@@ -149,6 +231,46 @@ class Metrics:
         for environment, seconds in self._host_seconds().items():
             gaps.add_metric([environment], seconds)
         yield gaps
+        yield from _covered(tuple(self._coverage()))
+        for figure, read in self._figures.items():
+            labels = [figure.label] if figure.label else []
+            gauge = GaugeMetricFamily(figure.name, figure.description, labels=labels)
+            for key, value in read().items():
+                gauge.add_metric([key] if labels else [], value)
+            yield gauge
+
+
+def _covered(coverage: Sequence[Coverage]) -> Iterator[Metric]:
+    """One gauge for each figure of the environments' coverage."""
+    for name, description, read in _COVERAGE:
+        gauge = GaugeMetricFamily(name, description, labels=["cluster", "environment"])
+        for one in coverage:
+            gauge.add_metric([one.cluster, one.environment], read(one))
+        yield gauge
+
+
+_COVERAGE: Final[Sequence[tuple[str, str, Callable[[Coverage], float]]]] = (
+    (
+        "blox_wanted_hosts",
+        "Hosts that should have the daemon now.",
+        lambda one: one.wanted,
+    ),
+    (
+        "blox_unavailable_hosts",
+        "Of the wanted hosts, those without exactly one healthy daemon.",
+        lambda one: one.unavailable,
+    ),
+    (
+        "blox_longest_gap_seconds",
+        "For how long the worst wanted host has been without a healthy daemon; 0: none is.",
+        lambda one: one.longest_gap,
+    ),
+    (
+        "blox_stops_held",
+        "Daemons on hosts that stopped matching whose stop waits for a person's word.",
+        lambda one: one.stops_held,
+    ),
+)
 
 
 class _Rendering(Collector):

@@ -21,7 +21,6 @@ from blox.scheduler.slots import Target
 FIRST_LOOK: Final = 5.0
 """Seconds that a new environment waits for its cluster to be read, to tell what runs there."""
 _POLL: Final = 0.05
-_SERVICE: Final = "service:"
 
 
 class Existing(StrEnum):
@@ -99,9 +98,22 @@ class Adopting:
 
         Raises Conflict, NotFound and Unavailable (their definitions cannot be read).
         """
-        found = self.preview(environment, choice, all_of_them=to_replace)
+        after, found = await self.with_adopted(environment, choice, to_replace=to_replace)
         if not found.adopted:
             return found
+        await self._repository.replace_environment(after, was=environment)
+        for task in found.adopted:
+            self._state.tell(environment.id, task.host_arn, "seen", f"adopted {short_id(task.arn)}")
+        self._scheduler.reconciler.track(environment.id)
+        return found
+
+    async def with_adopted(
+        self, environment: Environment, choice: Choice, *, to_replace: bool = False
+    ) -> tuple[Environment, Sorted]:
+        """The environment as it would be with these tasks adopted; raises as `adopt` does."""
+        found = self.preview(environment, choice, all_of_them=to_replace)
+        if not found.adopted:
+            return environment, found
         definitions = {
             arn: await self._define(arn)
             for arn in dict.fromkeys(task.definition_arn for task in found.adopted)
@@ -128,11 +140,7 @@ class Adopting:
             adopted_contents=known,
             lost_past=environment.lost_past or any(map(self.of_lost_past, tasks)),
         )
-        await self._repository.replace_environment(after, was=environment)
-        for task in tasks:
-            self._state.tell(environment.id, task.host_arn, "seen", f"adopted {short_id(task.arn)}")
-        self._scheduler.reconciler.track(environment.id)
-        return replace(found, adopted=tuple(tasks))
+        return after, replace(found, adopted=tuple(tasks))
 
     def of_lost_past(self, task: Task) -> bool:
         """Whether a blox whose records we do not have started this task."""
@@ -177,9 +185,9 @@ class Adopting:
             await asyncio.sleep(_POLL)
 
     def has_lost_past(self, environment: Environment) -> bool:
-        """Whether a blox whose records we do not have runs, or ran, an environment of this name."""
+        """Whether a blox whose records we do not have runs an environment of this name."""
         return any(
-            task.group == environment.group and self.of_lost_past(task)
+            task.live and task.group == environment.group and self.of_lost_past(task)
             for task in self._tasks(environment.cluster_arn)
         )
 
@@ -188,7 +196,9 @@ class Adopting:
         holders: dict[str, int] = {}
         target = Target(environment.newest)
         family = environment.newest.definition.family
-        wanted = occupied = adoptable = 0
+        found = self.preview(environment, Choice())
+        adoptable = len({task.host_arn for task in found.adopted})
+        wanted = occupied = 0
         for seen in self._state.view.hosts(environment.cluster_arn):
             matches, unable = target.fits(seen.host)
             if seen.superseded_by is not None or matches is False or unable is not None:
@@ -203,7 +213,6 @@ class Adopting:
                 occupied += 1
                 holder = self._state.holder(here[0])
                 holders[holder] = holders.get(holder, 0) + 1
-                adoptable += not here[0].group.startswith(_SERVICE)
         if occupied:
             raise Occupied(
                 _question(environment, holders, wanted, occupied, adoptable),

@@ -26,7 +26,9 @@ def next_look(attempt: Attempt, *, after: float, window: float, offsets: Sequenc
     times = [attempt.since + offset for offset in offsets]
     step = offsets[-1]
     last = times[-1]
-    times.append(last + step * (int(max(0.0, after - last) / step) + 1))
+    steps = int(max(0.0, after - last) / step) + 1
+    # Rounding may make the next step the one that was just taken.
+    times += [last + step * steps, last + step * (steps + 1)]
     if decisive > after:
         times.append(decisive)
     return min(time for time in times if time > after)

@@ -14,6 +14,7 @@ from blox.base.errors import BloxError, Conflict
 from blox.base.ids import short_id
 from blox.base.tasks import TaskSet
 from blox.ecs.model import STOPPED
+from blox.scheduler.daemons import Ownership, ownership
 from blox.scheduler.doubts import Doubts
 from blox.scheduler.model import Environment
 from blox.scheduler.state import State
@@ -107,7 +108,9 @@ class Housekeeping:
             attempt.intent.environment_id != environment.id
             for attempt in self._state.book.unsettled()
         ) and all(
-            not task.live or task.desired_status == STOPPED
+            not task.live
+            or task.desired_status == STOPPED
+            or ownership(task, environment) is Ownership.FOREIGN
             for task in self._state.tasks_of(environment)
         )
 

@@ -9,6 +9,9 @@ from blox.scheduler.model import SlotClass, VerdictKind
 from blox.scheduler.surplus import surplus
 from blox.scheduler.verdicts import Context, Cost, Gate, SlotFacts, Stop, Verdict, verdict_of
 
+_SOON = 1.0
+"""Seconds until it is looked again whether something has become known that nobody tells us."""
+
 
 def ending(facts: SlotFacts) -> Verdict:
     """The environment is being deleted with its tasks: every one of them is stopped."""
@@ -34,7 +37,7 @@ def host_decides(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdic
         return verdict_of(VerdictKind.WAIT, SlotClass.LOST, "lost")
     if condition is HostCondition.DRAINING:
         return _draining(facts, context)
-    if facts.gate is not Gate.OPEN and may_start(condition):
+    if facts.gate is not Gate.OPEN and (may_start(condition) or not facts.live):
         return _not_moved(facts)
     if not facts.matches and not (facts.live and may_stay(condition, matches=False)):
         return _unmatched(facts, context, granted=granted)
@@ -73,6 +76,10 @@ def _unmatched(facts: SlotFacts, context: Context, *, granted: Cost) -> Verdict:
 def yielded(facts: SlotFacts, context: Context) -> Verdict | None:
     """Nothing but daemons has run here for long enough: ours leaves, so that ECS can remove the
     host, and stays away until something else runs here."""
+    if facts.idle_unsure and not facts.live:
+        # Perhaps ours had left, and what tells so has not been read yet.
+        soon = context.now.mono + _SOON
+        return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "unprimed", next_look=soon)
     due = idle_until(facts, context)
     if due is None or context.now.mono < due:
         return None
@@ -129,6 +136,8 @@ def _leave(facts: SlotFacts, slot_class: SlotClass, reason: str, cause: str) -> 
     stops = tuple(Stop(task.arn, cause) for task in running(facts))
     if stops:
         return verdict_of(VerdictKind.STOP, slot_class, f"{reason}-stop", stops=stops, cause=cause)
+    if any(task.arn in facts.unidentified and task.wanted_by_ecs for task in facts.live):
+        return verdict_of(VerdictKind.WAIT, slot_class, "identifying")
     if facts.live:
         return verdict_of(VerdictKind.WAIT, slot_class, "stopping")
     return verdict_of(VerdictKind.IGNORE, slot_class, reason)

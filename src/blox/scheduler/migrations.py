@@ -10,7 +10,8 @@ A DAEMON service stops tasks on hosts that no longer meet its constraints, so th
 putting an attribute on it:
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html
 
-The next step is decided anew each time from what is seen; nothing but the direction is remembered.
+The next step is decided anew each time from what is seen. Remembered are the direction, and whose
+turn has come without having ended. What the phases say to people: `blox.scheduler.phases`.
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,18 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from blox.ecs.model import ACTIVE, ServiceDocument
-from blox.scheduler.model import LEAVING, MOVED, WANTED, Migration, SlotClass
+from blox.ecs.model import ACTIVE, PlacementConstraint, ServiceDocument
+from blox.scheduler.model import LEAVING, MOVED, Migration, SlotClass
 
 Phase = Literal[
     "unread",
+    "service-unread",
     "not-deployed",
     "constraint",
     "moving",
+    "service-stays",
     "failing",
+    "refused",
     "moved",
     "service-gone",
     "done",
@@ -36,6 +40,13 @@ Phase = Literal[
     "observing",
     "restarted",
 ]
+Place = Literal["ours", "moving", "aside", "leaving", "theirs", "unmovable"]
+"""Where a host is counted. ours: moved, and its daemon is healthy. moving: on its way to us. aside:
+ours, and away, held, draining or otherwise out of reach now. leaving: on its way back. theirs: the
+service's, until its turn. unmovable: the service's, and it cannot be moved now."""
+PLACES: Final[tuple[Place, ...]] = ("ours", "moving", "aside", "leaving", "theirs", "unmovable")
+MOST_CONSTRAINTS: Final = 10
+"""https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html"""
 _BROKEN: Final = (SlotClass.FAILING, SlotClass.BLOCKED)
 
 
@@ -44,19 +55,28 @@ class MovingHost(Struct, frozen=True, kw_only=True):
 
     arn: str
     mark: str | None
-    """The attribute's value; None: it has none."""
-    ready: bool
-    """It can take a daemon now, matches the selector and is not held."""
-    service_runs: bool
-    """A task of the service is RUNNING there."""
-    ours: bool
-    """A daemon of the environment is live there."""
-    slot_class: SlotClass | None
-    """As the environment counts it."""
-    awaited: bool = False
-    """Its mark was taken away lately, and the service has not started its own yet."""
+    """`MOVED`, `LEAVING`, or None for a host without the attribute."""
     settled: bool = True
     """No change of its mark may still be on its way."""
+    reachable: bool = True
+    """ACTIVE, its agent connected, and not held: what is asked of it now will be done now."""
+    held: bool = False
+    unable: str = ""
+    """Why it cannot take a daemon of ours now: a code; "" when it can."""
+    service_runs: bool
+    """A task of the service is RUNNING there."""
+    quiet: bool = False
+    """For long enough no task of the service was RUNNING there, so that none is about to come."""
+    ours: bool
+    """A daemon of the environment is live there, or may yet come to be."""
+    slot_class: SlotClass | None
+    """As the environment counts it."""
+    available: bool = False
+    """Exactly one healthy daemon of the environment runs there."""
+    turn: bool = False
+    """Its turn has come and has not ended."""
+    late: bool = False
+    """Its turn came long ago, and the side that should leave is still there."""
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -72,6 +92,9 @@ class Step(Struct, frozen=True, kw_only=True):
     """Hosts on their way."""
 
 
+# --- The service's side ---------------------------------------------------------------------------
+
+
 def attribute_of(environment_name: str) -> str:
     """The attribute by which hosts are moved to this environment."""
     return f"blox.{environment_name}"
@@ -85,20 +108,43 @@ def constraint_of(attribute: str) -> str:
 
 def constrained(service: ServiceDocument, attribute: str) -> bool:
     """Whether the service has that placement constraint."""
+    return any(_is_ours(constraint, attribute) for constraint in constraints_of(service))
+
+
+def constraints_of(service: ServiceDocument) -> tuple[PlacementConstraint, ...]:
+    """All that it has."""
+    return service.placement_constraints or ()
+
+
+def with_ours(service: ServiceDocument, attribute: str) -> tuple[PlacementConstraint, ...]:
+    """The constraints that it should have: its own, and ours. UpdateService replaces them all."""
+    ours = PlacementConstraint(type="memberOf", expression=constraint_of(attribute))
+    return (*without_ours(service, attribute), ours)
+
+
+def without_ours(service: ServiceDocument, attribute: str) -> tuple[PlacementConstraint, ...]:
+    """The constraints that are its own."""
+    return tuple(c for c in constraints_of(service) if not _is_ours(c, attribute))
+
+
+def _is_ours(constraint: PlacementConstraint, attribute: str) -> bool:
     wanted = (
         f"attribute:{attribute} !exists",
         f"attribute:{attribute} not_exists",
         f"not(attribute:{attribute} exists)",
     )
-    return any(
-        constraint.type == "memberOf" and _plain(constraint.expression or "") in wanted
-        for constraint in service.placement_constraints or ()
-    )
+    return constraint.type == "memberOf" and _plain(constraint.expression or "") in wanted
 
 
 def _plain(expression: str) -> str:
     text = " ".join(expression.split())
-    return text.replace("not (", "not(").replace("( ", "(").replace(" )", ")")
+    text = text.replace("not (", "not(").replace("( ", "(").replace(" )", ")")
+    while text.startswith("(") and text.endswith(")") and text.count("(") == 1:
+        text = text[1:-1].strip()
+    return text
+
+
+# --- The next step --------------------------------------------------------------------------------
 
 
 def next_step(
@@ -107,60 +153,24 @@ def next_step(
     service: ServiceDocument | None,
     *,
     deployed: bool,
+    limit: int,
 ) -> Step:
-    """What to do now. `service`: as ECS shows it; None: it is gone."""
+    """What to do now. `service`: as ECS shows it; None: it is gone. `limit`: hosts at once."""
     if migration.done:
-        marked = sorted(h.arn for h in hosts if h.mark is not None and h.settled)
-        return Step(phase="done", delete=tuple(marked))
+        return Step(phase="done", delete=_marked(hosts))
     if service is None or service.status != ACTIVE:
         return Step(phase="service-gone")
     if not constrained(service, migration.attribute):
-        return Step(phase="constraint")
+        # The service minds no mark: one that is left from a former time would make the host leave
+        # together with all others as soon as the constraint is there.
+        return Step(phase="constraint", delete=_marked(h for h in hosts if not h.ours))
     if migration.back:
-        return _back(migration, hosts)
+        return _back(hosts, limit)
     if not deployed:
         return Step(phase="not-deployed")
-    return _forward(migration, hosts)
+    return _forward(hosts, limit)
 
 
-def _forward(migration: Migration, hosts: Sequence[MovingHost]) -> Step:
-    """Move hosts on while those that were moved get on."""
-    busy = [h for h in hosts if h.mark == MOVED and _under_way(h)]
-    turned = [h for h in hosts if h.mark == LEAVING and h.settled]
-    if any(h.slot_class in _BROKEN for h in busy):
-        return Step(phase="failing", busy=len(busy))
-    waiting = [h for h in hosts if h.mark is None and h.ready and h.settled]
-    if not busy and not waiting and not turned:
-        return Step(phase="moved")
-    # Where the service has its task first: elsewhere it may be about to start one.
-    order = sorted(waiting, key=lambda h: (not h.service_runs, h.arn))
-    room = max(0, migration.wave - len(busy))
-    chosen = [*turned, *order][:room]
-    return Step(
-        phase="moving", put=tuple(h.arn for h in chosen), value=MOVED, busy=len(busy) + len(chosen)
-    )
-
-
-def _under_way(host: MovingHost) -> bool:
-    """Marked as ours, wanted, and without its daemon yet."""
-    return not host.settled or (host.slot_class in WANTED and host.slot_class != SlotClass.CURRENT)
-
-
-def _back(migration: Migration, hosts: Sequence[MovingHost]) -> Step:
-    """Give hosts back: ours stops first, then the mark goes and the service starts its own."""
-    empty = [h for h in hosts if h.mark == LEAVING and not h.ours and h.settled]
-    leaving = [h for h in hosts if h.mark == LEAVING]
-    bare = [h for h in hosts if h.awaited]
-    moved = [h for h in hosts if h.mark == MOVED and h.settled]
-    busy = len(leaving) + len(bare)
-    if not busy and not any(h.mark == MOVED for h in hosts):
-        return Step(phase="given-back")
-    room = max(0, migration.wave - busy)
-    chosen = sorted(moved, key=lambda h: h.arn)[:room]
-    return Step(
-        phase="giving-back",
-        put=tuple(h.arn for h in chosen),
-        value=LEAVING,
-        delete=tuple(sorted(h.arn for h in empty)),
-        busy=busy + len(chosen),
-    )
+def _marked(hosts: Sequence[MovingHost] | object) -> tuple[str, ...]:
+    assert hosts is not None
+    return tuple(sorted(h.arn for h in hosts if h.mark is not None and h.settled))  # type: ignore[attr-defined]

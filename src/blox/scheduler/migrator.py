@@ -239,7 +239,7 @@ class Migrator:
             lost_after=settings.lost_after,
         )
         matches, unable = target.fits(seen.host)
-        hold = self._state.repository.hold(seen.host.arn)
+        hold = self._state.repository.hold(seen.host.arn, seen.host.instance_id)
         held = hold is not None and ecs_now < hold.until
         return state is HostCondition.READY and matches is True and unable is None and not held
 

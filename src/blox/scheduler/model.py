@@ -101,6 +101,9 @@ class Environment(Struct, frozen=True, kw_only=True):
     gate: str = ""
     """A custom attribute of hosts: while a DAEMON service is being replaced, only hosts that it
     marks as ours are ours. "" when there is no such service."""
+    gate_service: str = ""
+    """That service's name. Until the replacement has ended, a host on which one of its tasks lives
+    is occupied, whatever that task runs."""
     confirmed: Confirmation | None = None
     created_at: float = 0.0
     deleted_at: float | None = None
@@ -234,6 +237,21 @@ class Hold(Struct, frozen=True, kw_only=True):
     created_at: float = 0.0
 
 
+class Gaps(Struct, frozen=True, kw_only=True):
+    """What moving hosts one way has cost so far. Seconds by ECS's clock."""
+
+    hosts: int = 0
+    """Hosts that have arrived."""
+    measured: int = 0
+    """Of those, the ones of which it is known how long they had neither daemon running."""
+    worst: float = 0.0
+    worst_host: str = ""
+    """ARN of the host with the longest gap."""
+    total: float = 0.0
+    twos: int = 0
+    """Hosts on which ECS wanted both daemons at one time, as far as the view saw."""
+
+
 class Migration(Struct, frozen=True, kw_only=True):
     """The replacement of a DAEMON service by an environment, host by host."""
 
@@ -249,11 +267,29 @@ class Migration(Struct, frozen=True, kw_only=True):
     """The service is gone and the environment has every host; only marks are left to be removed."""
     wave: int = 1
     """Hosts that are moved at once, at most."""
-    moved: int = 0
-    worst_gap: float = 0.0
-    """Seconds that one host had neither daemon running, at the worst host."""
-    total_gap: float = 0.0
+    turns: Mapping[str, float] = {}
+    """Host → when its turn came (ECS's clock): stored before it is marked, until it has arrived.
+    At most a wave of them, and those that went away in the middle."""
+    there: Gaps = Gaps()
+    """From the service to the environment."""
+    returned: Gaps = Gaps()
+    """From the environment back to the service."""
     created_at: float = 0.0
+
+    @property
+    def moved(self) -> int:
+        """Hosts that have arrived at the environment."""
+        return self.there.hosts
+
+    @property
+    def worst_gap(self) -> float:
+        """The longest time that one moved host had neither daemon running."""
+        return self.there.worst
+
+    @property
+    def total_gap(self) -> float:
+        """The sum over the moved hosts."""
+        return self.there.total
 
 
 MOVED: Final = "ours"

@@ -27,8 +27,8 @@ from blox.base.ambient import Now
 from blox.scheduler.model import WANTED, SlotClass
 from blox.scheduler.verdicts import Verdict
 
-REMEMBERED: Final = 7200.0
-"""Seconds. Above the hour that a launch hook waits if nobody says otherwise.
+REMEMBERED: Final = 3600.0
+"""Seconds: as long as a launch hook waits if nobody says otherwise.
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html"""
 LONGEST_TEXT: Final = 500
 """Characters of a sentence. What ECS says in them has no bound."""
@@ -172,20 +172,21 @@ class Joins:
         return min(due, default=None)
 
     def listed(
-        self, cluster_arn: str, hosts: Iterable[HostNow], *, now: Now
+        self, cluster_arn: str, hosts: Iterable[HostNow], *, now: Now, before: bool = False
     ) -> tuple[HostNotice, ...]:
-        """All hosts of a cluster that was read completely."""
+        """All hosts of a cluster that was read completely. `before`: a process before us may have
+        told of them."""
         first = cluster_arn not in self._known
         known = self._known.setdefault(cluster_arn, {})
         there = {host.arn: host for host in hosts}
         gone = [arn for arn in known if arn not in there]
         told = [self.gone(cluster_arn, arn, now=now) for arn in gone]
-        told += [self._seen(host, first=first, now=now) for host in there.values()]
+        told += [self._seen(host, first=first, before=before, now=now) for host in there.values()]
         return tuple(notice for notice in told if notice is not None)
 
     def seen(self, host: HostNow, *, now: Now) -> HostNotice | None:
         """A host is there, or has changed. Its cluster must have been listed before."""
-        return self._seen(host, first=False, now=now)
+        return self._seen(host, first=False, before=False, now=now)
 
     def gone(self, cluster_arn: str, host_arn: str, *, now: Now) -> HostNotice | None:
         """A host is not there any more."""
@@ -221,20 +222,23 @@ class Joins:
         join.told = True
         return _host_notice(Kind.HOST_NOT_READY, join, wanting, late=False, now=now)
 
-    def _seen(self, host: HostNow, *, first: bool, now: Now) -> HostNotice | None:
+    def _seen(self, host: HostNow, *, first: bool, before: bool, now: Now) -> HostNotice | None:
         known = self._known.setdefault(host.cluster_arn, {})
         if host.leaving:
             known[host.arn] = None
             return self._over(host.arn, now=now)
         join = self._open.get(host.arn)
         if join is not None:
+            if join.host.registered_at is None and host.registered_at is not None:
+                # The first event about it need not have said when it registered.
+                join.at = min(join.at, now.mono - max(0.0, now.ecs - host.registered_at))
             join.host = host
         elif host.arn not in known:
             known[host.arn] = None
-            self._begin(host, first=first, now=now)
+            self._begin(host, first=first, before=before, now=now)
         return None
 
-    def _begin(self, host: HostNow, *, first: bool, now: Now) -> None:
+    def _begin(self, host: HostNow, *, first: bool, before: bool, now: Now) -> None:
         age = 0.0
         if host.registered_at is not None:
             age = max(0.0, now.ecs - host.registered_at)
@@ -242,7 +246,7 @@ class Joins:
             return
         join = _Join(host=host, at=now.mono - age)
         if first and age >= self._not_ready_after:
-            if age >= max(REMEMBERED, self._not_ready_after):
+            if not before or age >= REMEMBERED:
                 return
             join.told, join.quiet = True, True
         self._open[host.arn] = join

@@ -86,10 +86,11 @@ class Orders:
 
     async def release(self, host_arn: str) -> Hold:
         """End a host's hold. Raises NotFound when it is not held."""
-        held = next((hold for hold in self.holds() if hold.host_arn == host_arn), None)
-        if held is None:
+        seen = self._state.view.host(host_arn)
+        held = self._repository.hold(host_arn, "" if seen is None else seen.host.instance_id)
+        if held is None or held not in self.holds():
             raise NotFound("That host is not held.")
-        await self._repository.release_hosts([host_arn])
+        await self._repository.release_hosts([held.host_arn])
         self._scheduler.reconciler.orders_changed()
         return held
 

@@ -106,10 +106,17 @@ def _empty(facts: SlotFacts, context: Context) -> Verdict | None:
     if facts.ineligible is not None:
         return _ineligible(facts)
     if facts.occupant:
-        return verdict_of(VerdictKind.WAIT, SlotClass.OCCUPIED, "occupied", holder=facts.occupant)
+        return _occupied(facts.occupant, replaced=context.environment.gate_service)
     return _stands_against(facts, context) or verdict_of(
         VerdictKind.START, SlotClass.MISSING, "start", rollout=facts.notes.replacing
     )
+
+
+def _occupied(holder: str, *, replaced: str) -> Verdict:
+    """Somebody else runs this daemon here; a service that is being replaced is about to leave."""
+    if holder == f"service/{replaced}":
+        return verdict_of(VerdictKind.WAIT, SlotClass.OCCUPIED, "service-leaves", holder=holder)
+    return verdict_of(VerdictKind.WAIT, SlotClass.OCCUPIED, "occupied", holder=holder)
 
 
 def _stands_against(facts: SlotFacts, context: Context) -> Verdict | None:

@@ -1,4 +1,5 @@
-"""Why a slot is as it is: one table for the planner, the API, the CLI, metrics and documentation.
+"""Why a slot, an environment or the process is as it is: one table for the planner, the API, the
+CLI, metrics and documentation.
 
 A reason's code is stable; its sentence is for people and may name what the verdict's details hold.
 `who` says who acts next: blox, ECS, or you.
@@ -20,6 +21,11 @@ class Reason(Struct, frozen=True):
     """May hold {names} that the verdict's details fill."""
     who: Actor
     next_step: str
+
+    @property
+    def anchor(self) -> str:
+        """Where the documentation tells more."""
+        return f"docs/reasons.md#{self.code}"
 
 
 def _table(*reasons: Reason) -> Mapping[str, Reason]:
@@ -94,6 +100,12 @@ REASONS: Final = _table(
         "mend what the cause names; probed once a minute",
     ),
     Reason("occupied", "{holder} runs this daemon here already", "you", "stop it, or leave it"),
+    Reason(
+        "service-leaves",
+        "its turn has come; {holder} still runs here",
+        "ECS",
+        "stops that task; then blox starts its own",
+    ),
     Reason("unsure", "what the selector asks is not known of this host yet", "blox", "reads it"),
     Reason("unmatched", "the selector does not match this host", "blox", "nothing runs here"),
     Reason("unmatched-stop", "the selector does not match this host", "blox", "stops the daemon"),
@@ -141,6 +153,32 @@ REASONS: Final = _table(
     Reason("cluster-inactive", "the cluster is not ACTIVE", "you", "create it again, or delete"),
     Reason("not-deployed", "no deployment yet", "you", "create a deployment"),
     Reason("not-served", "the environment belongs to {domain}", "you", "run a scheduler there"),
+    Reason(
+        "deployment-failed",
+        "the deployment of revision {revision} failed: {cause}",
+        "you",
+        "mend what the cause names, then deploy again",
+    ),
+    Reason("view", "the cluster cannot be read: {cause}", "you", "mend what the cause names"),
+    Reason(
+        "store",
+        "nothing can be started: {cause}",
+        "you",
+        "free space on the store's disk, or mend what the sentence names",
+    ),
+    Reason(
+        "credentials",
+        "{cause}",
+        "you",
+        "give this process credentials that AWS accepts; it tries again by itself",
+    ),
+    Reason(
+        "ecs-unreachable",
+        "{url}: {cause}",
+        "you",
+        "mend the network or the endpoint; it tries again by itself",
+    ),
+    Reason("queue", "{cause}", "you", "mend what the sentence names; it tries again by itself"),
 )
 
 

@@ -78,6 +78,8 @@ class Records:
         self._intents: dict[str, Intent] = {}
         self._freezes: dict[str, Freeze] = {}
         self._holds: dict[str, Hold] = {}
+        self._held_machines: dict[str, Hold] = {}
+        """Instance id → hold: a machine that registers anew is still held."""
         self._migrations: dict[str, Migration] = {}
         self._live: tuple[Environment, ...] | None = None
         self._listed_intents: tuple[Intent, ...] | None = None
@@ -111,6 +113,7 @@ class Records:
             self._freezes[value.id] = value
         elif isinstance(value, Hold):
             self._holds[value.host_arn] = value
+            self._held_machines[value.instance_id] = value
         elif isinstance(value, Migration):
             self._migrations[value.environment_id] = value
 
@@ -135,6 +138,8 @@ class Records:
             del self._freezes[value.id]
         elif isinstance(value, Hold):
             del self._holds[value.host_arn]
+            if self._held_machines.get(value.instance_id) is value:
+                del self._held_machines[value.instance_id]
         elif isinstance(value, Migration):
             del self._migrations[value.environment_id]
 
@@ -181,9 +186,12 @@ class Records:
         """Oldest first; those that are over included."""
         return tuple(sorted(self._freezes.values(), key=lambda f: (f.created_at, f.id)))
 
-    def hold(self, host_arn: str) -> Hold | None:
-        """The host's, over or not."""
-        return self._holds.get(host_arn)
+    def hold(self, host_arn: str, instance_id: str = "") -> Hold | None:
+        """The host's or its machine's, over or not."""
+        held = self._holds.get(host_arn)
+        if held is None and instance_id:
+            held = self._held_machines.get(instance_id)
+        return held
 
     def holds(self) -> tuple[Hold, ...]:
         """By host; those that are over included."""

@@ -6,17 +6,21 @@ Everything here is read from the board and the records when somebody asks; nothi
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from blox.base.ids import parse_arn
+from blox.base.ids import parse_arn, short_id
 from blox.base.journal import Entry
 from blox.ecs.model import Host, Task
 from blox.scheduler.board import Tally
+from blox.scheduler.daemons import Ownership, ownership
 from blox.scheduler.deployments import failed_hosts
 from blox.scheduler.model import (
     WANTED,
     Deployment,
     DeploymentStatus,
     Environment,
+    Freeze,
+    Migration,
     SlotClass,
     VerdictKind,
 )
@@ -39,6 +43,8 @@ class Problem(Struct, frozen=True, kw_only=True):
     count: int = 0
     """Hosts concerned; 0: the environment as a whole."""
     request_id: str = ""
+    since: float | None = None
+    """ECS's clock: since when it has been so, at the worst host; None: not known."""
 
 
 class EnvironmentReport(Struct, frozen=True, kw_only=True):
@@ -54,6 +60,13 @@ class EnvironmentReport(Struct, frozen=True, kw_only=True):
     """ARNs: /v1's failedInstances."""
     served: bool
     without_seconds: float
+    frozen: Freeze | None = None
+    stops_held: int = 0
+    adopted: int = 0
+    """Live adopted tasks."""
+    tasks_left: int = 0
+    """Live tasks of an environment that is ending."""
+    migration: Migration | None = None
 
 
 class SlotReport(Struct, frozen=True, kw_only=True):
@@ -87,12 +100,15 @@ def environment_report(
     tally = board.tally() if board is not None else Tally(classes={}, available=0)
     problems: tuple[Problem, ...] = ()
     failed: tuple[str, ...] = ()
-    if tracked is not None and deployment is not None:
+    if environment.ending:
+        problems = (*troubles, *_unread(state, environment))
+    elif tracked is not None and deployment is not None:
         behind = left_behind(deployment, tracked.board.verdicts)
         problems = (
             *failure_of(deployment, behind),
             *troubles,
             *_conditions(state, environment, tracked),
+            *_stops_held(state, environment, tracked),
             *_slots(state, tracked),
         )
         failed = tuple(sorted({*failed_hosts(tracked.board.verdicts), *behind}))
@@ -109,7 +125,39 @@ def environment_report(
         failed_hosts=failed,
         served=served,
         without_seconds=tracked.without_seconds if tracked is not None else 0.0,
+        frozen=state.freeze_of(environment),
+        stops_held=tracked.guard.held if tracked is not None else 0,
+        adopted=len(adopted_live(state, environment)),
+        tasks_left=len(live_tasks(state, environment)) if environment.ending else 0,
+        migration=state.repository.migration(environment.id),
     )
+
+
+def live_tasks(state: State, environment: Environment) -> list[Task]:
+    """The environment's live tasks, those that may be its own included."""
+    return [
+        task
+        for task in state.tasks_of(environment)
+        if task.live and ownership(task, environment) is not Ownership.FOREIGN
+    ]
+
+
+def adopted_live(state: State, environment: Environment) -> list[Task]:
+    """The environment's live tasks that others started."""
+    found = (task_by_id(state, environment.cluster_arn, id_) for id_ in environment.adopted)
+    return [task for task in found if task is not None and task.live]
+
+
+def task_by_id(state: State, cluster_arn: str, task_id: str) -> Task | None:
+    """The task of this id on this cluster; None when nothing is known of it. Its ARN may be of
+    either format: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-account-settings.html
+    """
+    head = cluster_arn.partition(":cluster/")[0]
+    for rest in (f"{short_id(cluster_arn)}/{task_id}", task_id):
+        task = state.view.task(f"{head}:task/{rest}")
+        if task is not None and task.cluster_arn == cluster_arn:
+            return task
+    return None
 
 
 def left_behind(deployment: Deployment, verdicts: Mapping[str, Verdict]) -> list[str]:
@@ -131,14 +179,9 @@ def failure_of(deployment: Deployment, behind: list[str]) -> tuple[Problem, ...]
     first = deployment.causes[0].sentence if deployment.causes else "no progress"
     more = len(deployment.causes) - 1
     why = first if more < 1 else f"{first}; and {more} more causes"
-    problem = Problem(
-        code="deployment-failed",
-        sentence=f"the deployment of revision {deployment.revision} failed: {why}",
-        who="you",
-        next_step="mend what the cause names, then deploy again",
-        count=len(behind),
-    )
-    return (problem,)
+    details = {"revision": str(deployment.revision), "cause": why}
+    count, since = len(behind), deployment.finished_at
+    return (_problem("deployment-failed", details, count=count, since=since),)
 
 
 def _conditions(state: State, environment: Environment, tracked: Tracked) -> tuple[Problem, ...]:
@@ -146,27 +189,53 @@ def _conditions(state: State, environment: Environment, tracked: Tracked) -> tup
     found = []
     trouble = tracked.trouble
     if trouble is not None:
-        found.append(_problem("condition", {"cause": trouble.text}, request=trouble.request_id))
+        found.append(
+            _problem(
+                "condition",
+                {"cause": trouble.text},
+                request=trouble.request_id,
+                since=_told(state, trouble.since),
+            )
+        )
     cluster = state.view.cluster(environment.cluster_arn)
     if cluster is not None and cluster.status != "ACTIVE":
         found.append(_problem("cluster-inactive", {}))
-    elif cluster is not None and cluster.read_error is not None:
-        found.append(
-            Problem(
-                code="view",
-                sentence=f"the cluster cannot be read: {cluster.read_error}",
-                who="you",
-                next_step="mend what the cause names",
-            )
-        )
+    else:
+        found += _unread(state, environment)
     if not tracked.definition_active and trouble is None:
         found.append(_problem("condition", {"cause": "its task definition is not ACTIVE"}))
     return tuple(found)
 
 
+def _unread(state: State, environment: Environment) -> tuple[Problem, ...]:
+    """That the cluster cannot be read."""
+    cluster = state.view.cluster(environment.cluster_arn)
+    if cluster is None or cluster.status != "ACTIVE" or cluster.read_error is None:
+        return ()
+    return (_problem("view", {"cause": cluster.read_error}),)
+
+
+def _stops_held(state: State, environment: Environment, tracked: Tracked) -> tuple[Problem, ...]:
+    """R24: that too many hosts stopped matching at once. Their daemons go on running."""
+    held, board = tracked.guard.held, tracked.board
+    if not held:
+        return ()
+    since = [board.since[host] for host, v in board.verdicts.items() if v.reason == "stop-held"]
+    found = _problem("stop-held", {}, count=held, since=_told(state, min(since)) if since else None)
+    place = f"{short_id(environment.cluster_arn)}/{environment.name}"
+    step = found.next_step.replace("blox confirm", f"blox confirm {place}")
+    return (replace(found, next_step=step),)
+
+
+def _told(state: State, mono: float) -> float:
+    """A monotonic time by ECS's clock, in whole seconds: more is not known of that clock, and the
+    next look may differ by one."""
+    return float(round(state.stamp() - (state.clock.monotonic() - mono)))
+
+
 _BAD = (SlotClass.FAILING, SlotClass.BLOCKED, SlotClass.OCCUPIED)
 _PATIENT = (SlotClass.IN_DOUBT, SlotClass.MISSING)
-LASTING = (*_PATIENT, SlotClass.STARTING)
+LASTING = (*_PATIENT, SlotClass.STARTING, SlotClass.OCCUPIED)
 """Classes whose slots can make an environment unhealthy by nothing but time passing."""
 
 
@@ -177,18 +246,23 @@ def _slots(state: State, tracked: Tracked) -> tuple[Problem, ...]:
         return ()
     oldest = state.clock.monotonic() - PATIENCE
     groups: dict[str, list[Verdict]] = {}
+    since: dict[str, float] = {}
     for host, verdict in board.verdicts.items():
         slot_class = verdict.slot_class
         if verdict.reason == "condition":
             continue  # The environment's trouble says it once for all of them.
-        if slot_class in _BAD or _overdue(verdict, board.without.get(host), oldest):
+        bad = slot_class in _BAD and verdict.reason != "service-leaves"
+        if bad or _overdue(verdict, board.without.get(host), oldest):
             groups.setdefault(verdict.reason, []).append(verdict)
+            begun = min(board.since[host], board.without.get(host, board.since[host]))
+            since[verdict.reason] = min(begun, since.get(verdict.reason, begun))
     return tuple(
         _problem(
             reason,
             verdicts[0].details,
             count=len(verdicts),
             request=verdicts[0].details.get("request", ""),
+            since=_told(state, since[reason]),
         )
         for reason, verdicts in sorted(groups.items(), key=lambda g: (-len(g[1]), g[0]))
     )
@@ -197,12 +271,17 @@ def _slots(state: State, tracked: Tracked) -> tuple[Problem, ...]:
 def _overdue(verdict: Verdict, without_since: float | None, oldest: float) -> bool:
     """Whether a wanted host has been in doubt, or without a daemon, beyond all patience. A slot
     that goes back and forth between waiting and calling is without one all the time."""
-    waiting = verdict.slot_class in _PATIENT or verdict.reason == "calling"
+    waiting = verdict.slot_class in _PATIENT or verdict.reason in ("calling", "service-leaves")
     return waiting and without_since is not None and without_since <= oldest
 
 
 def _problem(
-    code: str, details: Mapping[str, str], *, count: int = 0, request: str = ""
+    code: str,
+    details: Mapping[str, str],
+    *,
+    count: int = 0,
+    request: str = "",
+    since: float | None = None,
 ) -> Problem:
     reason = REASONS[code]
     return Problem(
@@ -212,6 +291,7 @@ def _problem(
         next_step=reason.next_step,
         count=count,
         request_id=request,
+        since=since,
     )
 
 
@@ -237,12 +317,12 @@ def slot_report(
         next_step=reason.next_step,
         details=verdict.details,
         since_seconds=state.clock.monotonic() - tracked.board.since[host_arn],
-        task=_task(state, tracked, host_arn, verdict),
+        task=daemon_of(state, tracked, host_arn, verdict),
         attempts=notes.doubts + (notes.refusal.attempts if notes.refusal is not None else 0),
     )
 
 
-def _task(state: State, tracked: Tracked, host_arn: str, verdict: Verdict) -> Task | None:
+def daemon_of(state: State, tracked: Tracked, host_arn: str, verdict: Verdict) -> Task | None:
     """The daemon that the verdict speaks of, or any live one of the environment's."""
     named = state.view.task(verdict.details.get("task", ""))
     if named is not None:

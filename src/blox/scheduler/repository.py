@@ -135,9 +135,9 @@ class Repository:
         """Oldest first; those that are over included."""
         return self._records.freezes()
 
-    def hold(self, host_arn: str) -> Hold | None:
-        """The host's, over or not."""
-        return self._records.hold(host_arn)
+    def hold(self, host_arn: str, instance_id: str = "") -> Hold | None:
+        """The host's or its machine's, over or not."""
+        return self._records.hold(host_arn, instance_id)
 
     def holds(self) -> tuple[Hold, ...]:
         """By host; those that are over included."""

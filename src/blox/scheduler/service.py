@@ -136,11 +136,13 @@ class SchedulerService:
                 self.adopting.ask_about_tasks(environment)
             if ask_scale_in and environment.policy.when_idle is None:
                 await self.adopting.ask_about_scale_in(environment)
+        if existing in (Existing.ADOPT, Existing.STOP):
+            environment, _ = await self.adopting.with_adopted(
+                environment, Choice(), to_replace=existing is Existing.STOP
+            )
         await self._repository.create_environment(environment, instead_of=tombstones)
         self._scheduler.reconciler.track(environment.id)
-        if existing in (Existing.ADOPT, Existing.STOP):
-            await self.adopting.adopt(environment, Choice(), to_replace=existing is Existing.STOP)
-        return self._repository.environment(environment.id) or environment
+        return environment
 
     def _heritage(self, environment: Environment) -> list[Environment]:
         """Deleted environments of this name and cluster that are not forgotten yet."""
@@ -273,7 +275,7 @@ class SchedulerService:
             )
             for tombstone in self._repository.tombstones()
             for task in self._state.tasks_of(tombstone)
-            if task.live
+            if task.wanted_by_ecs
         ]
 
     def _live(self, environment_id: str) -> Environment:

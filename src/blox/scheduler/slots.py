@@ -1,6 +1,7 @@
 """From the view to the facts on one slot, and what is remembered of it from pass to pass."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,11 +25,6 @@ from blox.scheduler.model import LEAVING, MOVED, Environment, Hold, Revision, Sl
 from blox.scheduler.verdicts import Gate, Notes, SlotFacts, Verdict
 from blox.scheduler.view import ClusterView, HostSeen
 from blox.settings import SchedulerSettings
-
-NamesHolder = Callable[[Task], str]
-"""Says in words who a task that is not ours belongs to."""
-Yields = Callable[[Task], bool]
-"""Whether a task is a daemon of another environment that leaves idle hosts too."""
 
 
 class Target:
@@ -70,27 +66,45 @@ class StopsKnown:
             del self.doubted[arn]
 
 
+_OURS = "blox:"
+"""How the group of every daemon that blox starts begins."""
+
+
+def _is_named_so(task: Task) -> bool:
+    return task.group.startswith(_OURS)
+
+
+class Around(NamedTuple):
+    """What a scheduler knows, whichever slot is asked about."""
+
+    view: ClusterView
+    book: IntentBook
+    stops: StopsKnown
+    names: Callable[[Task], str]
+    """Says in words who a task that is not ours belongs to."""
+    yields: Callable[[Task], bool]
+    """Whether a task is a daemon of another environment that leaves idle hosts too."""
+    is_daemon: Callable[[Task], bool] = _is_named_so
+    """Whether a task is a daemon of blox, of whatever environment."""
+
+
 def gather(
     seen: HostSeen,
     environment: Environment,
     target: Target,
+    around: Around,
     *,
-    view: ClusterView,
-    book: IntentBook,
-    stops: StopsKnown,
     notes: Notes,
     needs: Mapping[str, Need],
-    names: NamesHolder,
-    yields: Yields,
     hold: Hold | None,
     now: Now,
     settings: SchedulerSettings,
 ) -> SlotFacts:
     """Everything that the verdict on this slot depends on. `needs`: digest → need, for what a
     running daemon of an older revision would free. `hold`: as stored, perhaps over."""
-    host = seen.host
+    host, stops = seen.host, around.stops
     live, unidentified, stopped, others = _told_apart(
-        view.tasks_on(host.arn), environment, digest=target.revision.digest
+        around.view.tasks_on(host.arn), environment, digest=target.revision.digest
     )
     matches, unable = target.fits(host)
     state = condition(
@@ -101,18 +115,9 @@ def gather(
     )
     occupant = ""
     if not live and matches is not False:  # Nobody asks elsewhere, and many slots are elsewhere.
-        occupant = _occupant(host.arn, environment, target, others=others, book=book, names=names)
+        occupant = _occupant(host.arn, environment, target, others, around)
     draining = state is HostCondition.DRAINING
-    watches_idle = environment.policy.when_idle is not None
-    holders = _holders(others, view) if draining or watches_idle else 0
-    idle = (
-        watches_idle
-        and state is HostCondition.READY
-        and not holders
-        and view.scales_in(host.cluster_arn, host.capacity_provider)
-        and all(yields(task) for task in others if task.group.startswith(_OURS))
-    )
-    return SlotFacts(
+    facts = SlotFacts(
         host=host,
         condition=state,
         condition_since=seen.draining_since if draining else seen.disconnected_since,
@@ -126,49 +131,70 @@ def gather(
         occupant=occupant,
         hold=hold if hold is not None and now.ecs < hold.until else None,
         gate=gate_of(host, environment),
-        watches_idle=watches_idle,
-        newly_joined=watches_idle and _newly_joined(host, environment, now),
-        idle=idle,
-        yields_later=idle and _younger(others, live),
-        drain_holders=holders if draining else 0,
+        drain_holders=_holders(others, around) if draining else 0,
         others_stopping=any(_stopping(task) for task in others),
-        attempt=book.in_slot((environment.id, host.arn)),
+        attempt=around.book.in_slot((environment.id, host.arn)),
         asked=frozenset(task.arn for task in live if task.arn in stops.asked),
         doubted_stops=stops.doubted_among(tuple(live), now.mono) if stops.doubted else _NOTHING,
         notes=notes,
     )
+    when_idle = environment.policy.when_idle
+    return facts if when_idle is None else _with_idleness(facts, others, around, now, when_idle)
+
+
+def _with_idleness(
+    facts: SlotFacts, others: list[Task], around: Around, now: Now, when_idle: float
+) -> SlotFacts:
+    """Whether ECS would remove the host if its daemons left, and when it is our turn to leave."""
+    host, view = facts.host, around.view
+    daemons = [task for task in others if around.is_daemon(task)]
+    kinds = [
+        view.is_daemon_service(task.cluster_arn, task.group)
+        for task in others
+        if task not in daemons
+    ]
+    busy = False in kinds or not all(around.yields(task) for task in daemons)
+    scales_in = not busy and view.scales_in(host.cluster_arn, host.capacity_provider)
+    known = scales_in is not None and None not in kinds
+    idle = facts.condition is HostCondition.READY and bool(scales_in) and known
+    joined = host.registered_at
+    return replace(
+        facts,
+        watches_idle=True,
+        newly_joined=joined is None or now.ecs - joined < when_idle,
+        busy=busy,
+        idle=idle,
+        idle_unsure=not busy and not known,
+        yields_later=idle and _younger(daemons, facts.live),
+    )
 
 
 _NOTHING: frozenset[str] = frozenset()
-_OURS = "blox:"
-"""How the group of every daemon of blox begins."""
 
 
 def gate_of(host: Host, environment: Environment) -> Gate:
     """Whose the host is while a DAEMON service is being replaced."""
-    if not environment.gate:
-        return Gate.OPEN
-    mark = host.attributes.get(environment.gate)
-    if mark == MOVED:
-        return Gate.OPEN
-    return Gate.LEAVING if mark == LEAVING else Gate.THEIRS
+    mark = mark_of(host, environment.gate) if environment.gate else MOVED
+    if mark is None:
+        return Gate.THEIRS
+    return Gate.OPEN if mark == MOVED else Gate.LEAVING
 
 
-def _newly_joined(host: Host, environment: Environment, now: Now) -> bool:
-    """A host that is idle because it has just come gets its daemon like any other."""
-    when_idle = environment.policy.when_idle or 0.0
-    return host.registered_at is None or now.ecs - host.registered_at < when_idle
+def mark_of(host: Host, attribute: str) -> str | None:
+    """`MOVED`, `LEAVING`, or None for a host without the attribute. Any value but `MOVED` means
+    `LEAVING`: the service stays away, and nothing of ours may start."""
+    if attribute not in host.attributes:
+        return None
+    return MOVED if host.attributes[attribute] == MOVED else LEAVING
 
 
-def _younger(others: list[Task], live: list[Task]) -> bool:
-    """Whether another daemon of blox here, not yet on its way out, is younger than ours: daemons
-    leave in the reverse of the order in which they came."""
+def _younger(daemons: list[Task], live: Sequence[Task]) -> bool:
+    """Whether another environment's daemon here, not yet on its way out, is younger than ours:
+    daemons leave in the reverse of the order in which they came."""
     if not live:
         return False
     ours = max(_age(task) for task in live)
-    return any(
-        task.group.startswith(_OURS) and task.wanted_by_ecs and _age(task) > ours for task in others
-    )
+    return any(task.wanted_by_ecs and _age(task) > ours for task in daemons)
 
 
 def _age(task: Task) -> tuple[float, str]:
@@ -202,18 +228,21 @@ def _occupant(
     host_arn: str,
     environment: Environment,
     target: Target,
-    *,
     others: list[Task],
-    book: IntentBook,
-    names: NamesHolder,
+    around: Around,
 ) -> str:
     """R26: who does this environment's job here already, in words; "" if nobody. An environment
-    that runs beside others minds only its own name."""
+    that runs beside others minds only its own name, and the service that it replaces."""
     family = "" if environment.policy.beside else target.revision.definition.family
     for task in others:
-        if occupies(task, environment, family):
-            return names(task)
-    return _started_by_others(host_arn, environment, family, book)
+        if of_service(task, environment.gate_service) or occupies(task, environment, family):
+            return around.names(task)
+    return _started_by_others(host_arn, environment, family, around.book)
+
+
+def of_service(task: Task, service: str) -> bool:
+    """Whether a task is the service's; False for ""."""
+    return bool(service) and task.group == f"service:{service}"
 
 
 def _started_by_others(
@@ -245,12 +274,12 @@ def _lack(
     return lacks(target.need, host.remaining, released)
 
 
-def _holders(others: list[Task], view: ClusterView) -> int:
+def _holders(others: list[Task], around: Around) -> int:
     """R17: live tasks that a drain waits for: not daemons of any environment of blox, nor of DAEMON
     services, which wait for us in turn."""
     return sum(
-        not task.group.startswith(_OURS)
-        and not view.is_daemon_service(task.cluster_arn, task.group)
+        not around.is_daemon(task)
+        and not around.view.is_daemon_service(task.cluster_arn, task.group)
         for task in others
     )
 
@@ -281,7 +310,7 @@ def remember(notes: Notes, facts: SlotFacts, *, now: float) -> Notes:
     )
     refusal = None if facts.live else notes.refusal
     idle_since = _idle_since(notes, facts, now)
-    was_busy = facts.watches_idle and (notes.was_busy or not facts.idle)
+    was_busy = facts.watches_idle and (notes.was_busy or facts.busy)
     if (pending, held_since, stopping, refusal, idle_since, was_busy) == (
         notes.pending_since,
         notes.held_since,
@@ -303,11 +332,12 @@ def remember(notes: Notes, facts: SlotFacts, *, now: float) -> Notes:
 
 
 def _idle_since(notes: Notes, facts: SlotFacts, now: float) -> float | None:
-    """Since when the host has been idle. One that is found idle and without our daemon when we
-    first look at it has been idle since before: our predecessor left it so."""
-    if not facts.idle:
+    """Since when the host has been idle, also while its agent is away. One that is found idle and
+    without our daemon when we first look at it has been idle since before: our predecessor left it
+    so."""
+    if facts.busy or not facts.watches_idle:
         return None
-    if notes.idle_since is not None:
+    if notes.idle_since is not None or not facts.idle:
         return notes.idle_since
     return now if notes.was_busy or facts.live or facts.newly_joined else _LONG_AGO
 

@@ -24,9 +24,10 @@ from blox.scheduler.breaker import (
     call_not_made,
 )
 from blox.scheduler.model import Deployment, Environment, Intent, Revision, Settled, VerdictKind
+from blox.scheduler.slots import gate_of
 from blox.scheduler.state import State, What
 from blox.scheduler.tracked import Tracked
-from blox.scheduler.verdicts import Refusal, Trouble
+from blox.scheduler.verdicts import Gate, Refusal, Trouble
 
 SAME_REFUSALS = 3
 """Calls for different hosts, refused alike, that make it the environment's condition."""
@@ -164,9 +165,30 @@ class Starts:
         environment = state.repository.environment(batch.environment.id)
         if environment is None or environment.deleted_at is not None:
             return "the environment was deleted"
+        forbidden = self._forbidden(environment, batch.intent.hosts)
+        if forbidden is not None:
+            return forbidden
         deployment = state.deployment_in_force(environment)
         if deployment is None or deployment.id != batch.deployment.id:
             return "another deployment is in force"
+        return None
+
+    def _forbidden(self, environment: Environment, hosts: Sequence[str]) -> str | None:
+        """Why somebody does not want this start any more. What was acknowledged binds a call whose
+        first byte has not left."""
+        state = self._state
+        if environment.ending:
+            return "the environment is being deleted"
+        if state.freeze_of(environment) is not None:
+            return "it was frozen"
+        now = state.reads.now()
+        for arn in hosts:
+            seen = state.view.host(arn)
+            hold = state.repository.hold(arn, "" if seen is None else seen.host.instance_id)
+            if hold is not None and now < hold.until:
+                return "a host is held"
+            if seen is not None and gate_of(seen.host, environment) is not Gate.OPEN:
+                return "a host went back to the service"
         return None
 
     def called(self, batch: StartBatch) -> None:

@@ -25,6 +25,7 @@ from blox.scheduler.planner import judge
 from blox.scheduler.reasons import sentence
 from blox.scheduler.repository import Repository
 from blox.scheduler.slots import (
+    Around,
     StopsKnown,
     Target,
     gather,
@@ -73,6 +74,7 @@ class State:
             window=settings.assumptions.doubt_window, read_lag=settings.assumptions.read_lag
         )
         self.stops = StopsKnown()
+        self.around = Around(view, self.book, self.stops, self.holder, self.yields, self.is_daemon)
         self.journal: Journal[StoryKey] = Journal()
         self.tracked: dict[str, Tracked] = {}
         self.breakers: dict[str, Breaker] = {}
@@ -177,14 +179,10 @@ class State:
             seen,
             context.environment,
             tracked.target,
-            view=self.view,
-            book=self.book,
-            stops=self.stops,
+            self.around,
             notes=tracked.note(host_arn),
             needs=tracked.needs,
-            names=self.holder,
-            yields=self.yields,
-            hold=self.repository.hold(host_arn),
+            hold=self.repository.hold(host_arn, seen.host.instance_id),
             now=context.now,
             settings=context.settings,
         )
@@ -263,6 +261,14 @@ class State:
         """Whether a task is a daemon of an environment that leaves idle hosts."""
         return any(
             environment.policy.when_idle is not None and environment.digest_of(task) is not None
+            for environment in self.repository.environments()
+            if environment.cluster_arn == task.cluster_arn
+        )
+
+    def is_daemon(self, task: Task) -> bool:
+        """Whether a task is a daemon of blox: started by it, or adopted."""
+        return task.group.startswith("blox:") or any(
+            environment.digest_of(task) is not None
             for environment in self.repository.environments()
             if environment.cluster_arn == task.cluster_arn
         )

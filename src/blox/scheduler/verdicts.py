@@ -94,6 +94,10 @@ class SlotFacts(Struct, frozen=True, kw_only=True):
     """The environment leaves idle hosts."""
     newly_joined: bool = False
     """The host registered less long ago than it may be idle."""
+    busy: bool = False
+    """Something runs here that is no daemon, or one that stays."""
+    idle_unsure: bool = False
+    """Whether it is idle is being found out."""
     idle: bool = False
     """Nothing but daemons that yield runs here, and ECS removes such hosts."""
     yields_later: bool = False

@@ -41,15 +41,16 @@ class ClusterView(Protocol):
         """Call `listener` synchronously after each change."""
         ...
 
-    def is_daemon_service(self, cluster_arn: str, group: str) -> bool:
+    def is_daemon_service(self, cluster_arn: str, group: str) -> bool | None:
         """Whether `group` ("service:NAME") names a service with the DAEMON strategy, as far as
-        known; asking makes it be looked up. False for other groups."""
+        known; asking makes it be looked up, and the cluster is touched when the answer changes.
+        False for other groups, None until the first look."""
         ...
 
-    def scales_in(self, cluster_arn: str, provider: str) -> bool:
+    def scales_in(self, cluster_arn: str, provider: str) -> bool | None:
         """Whether ECS removes idle hosts of this capacity provider, as far as known; asking makes
         it be looked up, and the cluster is touched when the answer changes. False for "", and where
-        looking it up is denied."""
+        looking it up fails; None until the first look."""
         ...
 
     def recheck(self, host_arn: str) -> None:

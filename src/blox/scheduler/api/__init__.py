@@ -5,7 +5,19 @@ Operations are declared here and served by `blox.http.app`. They read memory and
 """
 
 from blox.http.operations import Operation
-from blox.scheduler.api import deployments, environments, hosts, status, v1
+from blox.scheduler.api import (
+    adoptions,
+    backup,
+    contents,
+    deployments,
+    environments,
+    hosts,
+    machines,
+    orders,
+    status,
+    v1,
+    why,
+)
 from blox.scheduler.api.context import Api
 from blox.scheduler.api.process import ProcessInfo
 from blox.scheduler.scheduler import Scheduler
@@ -23,6 +35,12 @@ def operations(
         *v1.operations(api),
         *environments.operations(api),
         *deployments.operations(api),
+        *adoptions.operations(api),
+        *orders.operations(api),
+        *contents.operations(api),
         *hosts.operations(api),
+        *machines.operations(api),
         *status.operations(api),
+        *backup.operations(api),
+        *why.operations(),
     ]

@@ -1,39 +1,20 @@
 """The bodies of /v2: what requests may say, and what answers say. JSON names are in camel case."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
+from blox.scheduler.api.bodies_orders import FreezeBody, MigrationBody
+from blox.scheduler.api.shapes import AnswerBody, AskedBody, Json, PageBody
 from blox.scheduler.model import DeploymentStatus, SlotClass, VerdictKind
-
-Json = Annotated[object, msgspec.Meta(extra_json_schema={"description": "Any JSON value."})]
-
-
-class _Answer(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Base of everything that is answered."""
-
-
-class _Asked(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Base of everything that is asked: a misspelt member is an error, never ignored."""
-
-
-def moment(seconds: float | None) -> datetime | None:
-    """A time as JSON shows it: RFC 3339 in UTC, to the millisecond."""
-    return None if seconds is None else at(seconds)
-
-
-def at(seconds: float) -> datetime:
-    """Like `moment`, for a time that is always there."""
-    return datetime.fromtimestamp(round(seconds, 3), UTC)
-
 
 # --- Requests -------------------------------------------------------------------------------------
 
 
-class PolicyWish(_Asked, frozen=True, kw_only=True):
+class PolicyWish(AskedBody, frozen=True, kw_only=True):
     """How an environment is updated and watched. Left out: as it is; null: the default."""
 
     max_unavailable: str | int | UnsetType | None = UNSET
@@ -41,9 +22,14 @@ class PolicyWish(_Asked, frozen=True, kw_only=True):
     min_healthy_seconds: float | UnsetType | None = UNSET
     progress_deadline: float | UnsetType | None = UNSET
     drain_deadline: float | UnsetType | None = UNSET
+    beside: bool | UnsetType | None = UNSET
+    """Start also on hosts where somebody else runs this daemon."""
+    when_idle: float | UnsetType | None = UNSET
+    """On hosts that ECS would remove when idle: leave after nothing but daemons has run there for
+    so many seconds. null: stay."""
 
 
-class NewEnvironment(_Asked, frozen=True, kw_only=True):
+class NewEnvironment(AskedBody, frozen=True, kw_only=True):
     """What should run where."""
 
     name: str
@@ -56,9 +42,17 @@ class NewEnvironment(_Asked, frozen=True, kw_only=True):
     task: Mapping[str, Json] = {}
     """StartTask's optional members under ECS's names."""
     policy: PolicyWish = PolicyWish()
+    existing: Literal["adopt", "stop", "beside", "wait"] | UnsetType | None = UNSET
+    """What to do about hosts that run this daemon already. `adopt`: those tasks become ours as they
+    are. `stop`: they become ours, and the first deployment replaces them. `beside`: ours runs
+    beside them. `wait`: nothing runs there until they have gone. Left out or null: asked for, with
+    a 409, if there are any."""
+    accept_no_scale_in: bool = False
+    """Daemons may keep idle hosts from being removed. Without it, and without `policy.whenIdle`,
+    this is asked for, with a 409, where it would happen."""
 
 
-class EnvironmentPatch(_Asked, frozen=True, kw_only=True):
+class EnvironmentPatch(AskedBody, frozen=True, kw_only=True):
     """A merge patch (RFC 7396): what is left out stays, null takes away."""
 
     task_definition: str | UnsetType = UNSET
@@ -70,7 +64,7 @@ class EnvironmentPatch(_Asked, frozen=True, kw_only=True):
 # --- Answers --------------------------------------------------------------------------------------
 
 
-class RevisionBody(_Answer, frozen=True, kw_only=True):
+class RevisionBody(AnswerBody, frozen=True, kw_only=True):
     """One immutable version of an environment's content."""
 
     number: int
@@ -82,18 +76,22 @@ class RevisionBody(_Answer, frozen=True, kw_only=True):
     created_at: datetime
 
 
-class PolicyBody(_Answer, frozen=True, kw_only=True):
+class PolicyBody(AnswerBody, frozen=True, kw_only=True):
     """How an environment is updated and watched. Seconds."""
 
     max_unavailable: str
     min_healthy_seconds: float
     progress_deadline: float
     drain_deadline: float
+    beside: bool
+    """It starts also on hosts where somebody else runs this daemon."""
+    when_idle: float | None
+    """It leaves hosts that ECS would remove, after so long; null: it stays."""
 
 
-class Counters(_Answer, frozen=True, kw_only=True):
-    """hosts = wanted + unmatched + ineligible + leaving + notReady + away + lost, and
-    wanted = current + settling + outdated + starting + inDoubt + stopping + failing + blocked +
+class Counters(AnswerBody, frozen=True, kw_only=True):
+    """hosts = wanted + unmatched + ineligible + leaving + notReady + away + lost + held + yielded,
+    and wanted = current + settling + outdated + starting + inDoubt + stopping + failing + blocked +
     occupied + missing."""
 
     hosts: int
@@ -104,6 +102,8 @@ class Counters(_Answer, frozen=True, kw_only=True):
     not_ready: int
     away: int
     lost: int
+    held: int
+    yielded: int
     current: int
     settling: int
     outdated: int
@@ -120,7 +120,7 @@ class Counters(_Answer, frozen=True, kw_only=True):
     """Wanted hosts without exactly one healthy daemon of ours, whatever its revision."""
 
 
-class ProblemBody(_Answer, frozen=True, kw_only=True):
+class ProblemBody(AnswerBody, frozen=True, kw_only=True):
     """One cause for being unhealthy."""
 
     code: str
@@ -132,16 +132,18 @@ class ProblemBody(_Answer, frozen=True, kw_only=True):
     """Hosts concerned; 0: all of it."""
     request_id: str
     """ECS's, to find the call in CloudTrail; "" when there is none."""
+    since: datetime | None
+    """For how long it has been so at the worst host, as far as this process knows."""
 
 
-class HealthBody(_Answer, frozen=True, kw_only=True):
+class HealthBody(AnswerBody, frozen=True, kw_only=True):
     """Unhealthy has a cause, healthy has none."""
 
     status: Literal["healthy", "unhealthy"]
     problems: tuple[ProblemBody, ...]
 
 
-class HostName(_Answer, frozen=True, kw_only=True):
+class HostName(AnswerBody, frozen=True, kw_only=True):
     """What a host is called."""
 
     instance_id: str
@@ -150,7 +152,7 @@ class HostName(_Answer, frozen=True, kw_only=True):
     """Of the container instance."""
 
 
-class CauseBody(_Answer, frozen=True, kw_only=True):
+class CauseBody(AnswerBody, frozen=True, kw_only=True):
     """Hosts that are not current for one reason."""
 
     code: str
@@ -160,7 +162,7 @@ class CauseBody(_Answer, frozen=True, kw_only=True):
     """At most 100 of them."""
 
 
-class DeploymentBody(_Answer, frozen=True, kw_only=True):
+class DeploymentBody(AnswerBody, frozen=True, kw_only=True):
     """The operation that brings a revision into existence."""
 
     id: str
@@ -187,7 +189,7 @@ class DeploymentBody(_Answer, frozen=True, kw_only=True):
     """Of the one in force: wanted hosts that are not current now, most first."""
 
 
-class EnvironmentBody(_Answer, frozen=True, kw_only=True):
+class EnvironmentBody(AnswerBody, frozen=True, kw_only=True):
     """What should run where, and how that goes."""
 
     id: str
@@ -210,9 +212,30 @@ class EnvironmentBody(_Answer, frozen=True, kw_only=True):
     health: HealthBody
     deployment: DeploymentBody | None
     """The one in force, without what it waits for: ask for it by its id."""
+    ending: bool
+    """It is being deleted: its tasks are stopped, and it is gone when the last is on its way
+    out."""
+    tasks_left: int
+    """While it is ending: its live tasks."""
+    adopted: int
+    """Its live tasks that others started."""
+    stops_held: int
+    """Stops of daemons that wait for somebody to confirm them, because so many hosts stopped
+    matching at once."""
+    frozen: FreezeBody | None
+    """Why nothing is started or stopped; of several freezes, the one that lasts longest."""
+    migration: MigrationBody | None
+    """The replacement of a DAEMON service by this environment, while it goes on."""
 
 
-class DeletedEnvironment(_Answer, frozen=True, kw_only=True):
+class CreatedEnvironment(EnvironmentBody, frozen=True, kw_only=True):
+    """A new environment, and what it begins with."""
+
+    took_over: int
+    """Live tasks that deleted environments of its name left on its cluster: they are its own."""
+
+
+class DeletedEnvironment(AnswerBody, frozen=True, kw_only=True):
     """What was deleted, and what it left."""
 
     id: str
@@ -220,9 +243,11 @@ class DeletedEnvironment(_Answer, frozen=True, kw_only=True):
     cluster: str
     tasks_left_running: int
     """Listed by /v2/orphans from now on."""
+    stopping: int
+    """Live tasks that are stopped first; it is gone when the last is on its way out."""
 
 
-class TaskBody(_Answer, frozen=True, kw_only=True):
+class TaskBody(AnswerBody, frozen=True, kw_only=True):
     """A task as ECS last showed it."""
 
     arn: str
@@ -233,7 +258,7 @@ class TaskBody(_Answer, frozen=True, kw_only=True):
     started_by: str
 
 
-class HostBody(_Answer, frozen=True, kw_only=True):
+class HostBody(AnswerBody, frozen=True, kw_only=True):
     """One host as one environment sees it."""
 
     instance_id: str
@@ -256,7 +281,7 @@ class HostBody(_Answer, frozen=True, kw_only=True):
     details: Mapping[str, str]
 
 
-class StoryEntry(_Answer, frozen=True, kw_only=True):
+class StoryEntry(AnswerBody, frozen=True, kw_only=True):
     """One thing that was seen, decided, called or answered."""
 
     at: datetime
@@ -276,30 +301,7 @@ class HostStory(HostBody, frozen=True, kw_only=True):
     """When this process began: it knows nothing older."""
 
 
-class Machine(_Answer, frozen=True, kw_only=True):
-    """A host as ECS shows it."""
-
-    instance_id: str
-    id: str
-    arn: str
-    cluster: str
-    status: str
-    agent_connected: bool
-    agent_version: str
-    registered_at: datetime | None
-    capacity_provider: str
-    attributes: Mapping[str, str]
-    """Those with a value."""
-
-
-class HostExplained(_Answer, frozen=True, kw_only=True):
-    """One host, and every environment of its cluster."""
-
-    host: Machine
-    environments: tuple[HostStory, ...]
-
-
-class OrphanBody(_Answer, frozen=True, kw_only=True):
+class OrphanBody(AnswerBody, frozen=True, kw_only=True):
     """A live task of a deleted environment."""
 
     task: TaskBody
@@ -312,7 +314,7 @@ class OrphanBody(_Answer, frozen=True, kw_only=True):
     deleted_at: datetime
 
 
-class RejectedBody(_Answer, frozen=True, kw_only=True):
+class RejectedBody(AnswerBody, frozen=True, kw_only=True):
     """A message of the queue that could not be understood."""
 
     id: str
@@ -324,7 +326,7 @@ class RejectedBody(_Answer, frozen=True, kw_only=True):
     at: datetime
 
 
-class ClusterBody(_Answer, frozen=True, kw_only=True):
+class ClusterBody(AnswerBody, frozen=True, kw_only=True):
     """A watched cluster, and how well it is known."""
 
     name: str
@@ -339,7 +341,7 @@ class ClusterBody(_Answer, frozen=True, kw_only=True):
     environments: int
 
 
-class AssumptionsBody(_Answer, frozen=True, kw_only=True):
+class AssumptionsBody(AnswerBody, frozen=True, kw_only=True):
     """What must hold of ECS for "never two" to hold. Seconds."""
 
     signature_age: float
@@ -352,7 +354,7 @@ class AssumptionsBody(_Answer, frozen=True, kw_only=True):
     """ECS was seen to refuse old signatures, or not to; nothing is started before."""
 
 
-class EnvironmentsCounted(_Answer, frozen=True, kw_only=True):
+class EnvironmentsCounted(AnswerBody, frozen=True, kw_only=True):
     """total = healthy + unhealthy."""
 
     total: int
@@ -360,7 +362,16 @@ class EnvironmentsCounted(_Answer, frozen=True, kw_only=True):
     unhealthy: int
 
 
-class StatusBody(_Answer, frozen=True, kw_only=True):
+class CoverageBody(AnswerBody, frozen=True, kw_only=True):
+    """Of all environments that are deployed and served here."""
+
+    wanted: int
+    """Hosts that should run a daemon, counted once for each environment."""
+    available: int
+    """Of those, with exactly one healthy daemon of ours, whatever its revision."""
+
+
+class StatusBody(AnswerBody, frozen=True, kw_only=True):
     """How this process does."""
 
     version: str
@@ -379,48 +390,49 @@ class StatusBody(_Answer, frozen=True, kw_only=True):
     """Slots found with more daemons than allowed, since this process began."""
     starts_in_doubt: int
     rejected_messages: int
+    coverage: CoverageBody
+    freezes: tuple[FreezeBody, ...]
+    """Those in force, oldest first."""
+    holds: int
+    """Hosts that are held."""
+    orphans: int
+    """Live tasks of deleted environments."""
 
 
 # --- Pages ----------------------------------------------------------------------------------------
 
 
-class _Page(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of lists: without `nextToken`, this is the last page."""
-
-    next_token: str | None = None
-
-
-class EnvironmentsPage(_Page, frozen=True, kw_only=True):
+class EnvironmentsPage(PageBody, frozen=True, kw_only=True):
     """Environments by cluster, then name."""
 
     items: tuple[EnvironmentBody, ...]
 
 
-class DeploymentsPage(_Page, frozen=True, kw_only=True):
+class DeploymentsPage(PageBody, frozen=True, kw_only=True):
     """Deployments, newest first."""
 
     items: tuple[DeploymentBody, ...]
 
 
-class HostsPage(_Page, frozen=True, kw_only=True):
+class HostsPage(PageBody, frozen=True, kw_only=True):
     """Hosts by ARN."""
 
     items: tuple[HostBody, ...]
 
 
-class OrphansPage(_Page, frozen=True, kw_only=True):
+class OrphansPage(PageBody, frozen=True, kw_only=True):
     """Orphans by ARN."""
 
     items: tuple[OrphanBody, ...]
 
 
-class RejectedPage(_Page, frozen=True, kw_only=True):
+class RejectedPage(PageBody, frozen=True, kw_only=True):
     """Messages, newest first."""
 
     items: tuple[RejectedBody, ...]
 
 
-class EncodedPage(_Page, frozen=True, kw_only=True):
+class EncodedPage(PageBody, frozen=True, kw_only=True):
     """A page of items that are encoded already."""
 
     items: tuple[msgspec.Raw, ...]

@@ -64,13 +64,14 @@ class Answers:
         deployment = state.deployment_in_force(environment)
         cluster = state.view.cluster(environment.cluster_arn)
         second: int | None = None
-        version = -1
+        version, held = -1, 0
         trouble: object = None
         active = True
         if tracked is not None:
             board = tracked.board
             version, trouble, active = board.version, tracked.trouble, tracked.definition_active
-            if deployment is None or any(board.classes[c] for c in LASTING):
+            held = tracked.guard.held
+            if deployment is None or environment.ending or any(board.classes[c] for c in LASTING):
                 second = int(state.clock.monotonic())
         return (
             environment,
@@ -79,7 +80,10 @@ class Answers:
             version,
             trouble,
             active,
+            held,
             second,
+            state.freeze_of(environment),
+            state.repository.migration(environment.id),
             None if cluster is None else cluster.status,
             None if cluster is None else cluster.read_error,
             cluster is not None and cluster.primed,

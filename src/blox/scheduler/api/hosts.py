@@ -1,49 +1,31 @@
-"""Hosts as environments see them, and the stories of what happened there.
-
-A host is named as people do: by its instance id (i-… or mi-…), its container instance id, or its
-ARN. An ARN has slashes, so the paths that take one are declared beside the plain ones.
-"""
+"""Hosts as environments see them, the stories of what happened there, and what holds them."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from blox.base.errors import InvalidInput, NotFound
 from blox.base.ids import short_id
-from blox.http.operations import Answer, Call, Handler, Operation, Parameter, Returned
+from blox.http.operations import Answer, Call, Operation, Parameter, Returned
 from blox.scheduler.api.bodies import (
-    HostExplained,
     HostsPage,
     HostStory,
     OrphanBody,
     OrphansPage,
-    at,
 )
+from blox.scheduler.api.bodies_hosts import HostExplained
 from blox.scheduler.api.context import LIMIT, NEXT_TOKEN, PLACE, Api, answered, listing
 from blox.scheduler.api.find import find_host
+from blox.scheduler.api.host_paths import in_every_form, reference_of
 from blox.scheduler.api.preview import preview
-from blox.scheduler.api.shown import host_body, host_story, machine, task_body
+from blox.scheduler.api.resources import Inventory
+from blox.scheduler.api.shapes import at
+from blox.scheduler.api.shown import hold_body, host_body, host_story, machine, task_body
 from blox.scheduler.model import Environment, SlotClass
 from blox.scheduler.reasons import REASONS, sentence
-from blox.scheduler.report import SlotReport, slot_report, story
+from blox.scheduler.report import SlotReport, daemon_of, slot_report, story
 from blox.scheduler.verdicts import Verdict
 
 _TAGS: Final = ("hosts",)
-_HOST: Final = (
-    Parameter(
-        name="host", description="Its instance id (i-… or mi-…) or its container instance id."
-    ),
-)
-_LONG_ARN: Final = (
-    Parameter(name="arn", description="A container instance's ARN up to its first slash."),
-    Parameter(name="arnCluster", description="The cluster's name in the ARN."),
-    Parameter(name="arnId", description="The container instance's id."),
-)
-_OLD_ARN: Final = (_LONG_ARN[0], _LONG_ARN[2])
-_FORMS: Final = (
-    ("/{host}", _HOST, ""),
-    ("/{arn}/{arnCluster}/{arnId}", _LONG_ARN, "ByArn"),
-    ("/{arn}/{arnId}", _OLD_ARN, "ByOldArn"),
-)
 
 
 class Hosts:
@@ -75,7 +57,7 @@ class Hosts:
     async def show(self, call: Call) -> Answer:
         """One host and its story."""
         environment = self._api.environment(call)
-        reference = _reference(call.params)
+        reference = reference_of(call.params)
         seen = find_host(self._api.state.view, [environment.cluster_arn], reference)
         shown = self._story(environment, seen.host.arn)
         if shown is None:
@@ -87,15 +69,23 @@ class Hosts:
 
     async def explain(self, call: Call) -> Answer:
         """One host and its story in every environment."""
-        seen = find_host(self._api.state.view, self._api.clusters(), _reference(call.params))
+        seen = find_host(self._api.state.view, self._api.clusters(), reference_of(call.params))
         stories = (
             self._story(environment, seen.host.arn)
             for environment in self._api.repository.environments()
             if environment.cluster_arn == seen.host.cluster_arn
         )
+        state = self._api.state
+        hold = state.repository.hold(seen.host.arn)
+        inventory = Inventory(state, seen.host)
         return answered(
             HostExplained(
                 host=machine(seen.host),
+                hold=None
+                if hold is None or state.reads.now() >= hold.until
+                else hold_body(hold, seen.host.cluster_arn),
+                resources=inventory.resources(),
+                tasks=inventory.tasks(),
                 environments=tuple(shown for shown in stories if shown is not None),
             )
         )
@@ -154,7 +144,7 @@ class Hosts:
             next_step=reason.next_step,
             details=verdict.details,
             since_seconds=0.0,
-            task=None,
+            task=daemon_of(self._api.state, tracked, host_arn, verdict),
             attempts=0,
         )
 
@@ -164,14 +154,6 @@ class Hosts:
             return None
         entries = story(self._api.state, environment.id, host_arn)
         return host_story(report, environment, entries, since=self._api.process.began_at)
-
-
-def _reference(params: Mapping[str, str]) -> str:
-    """What names the host, whichever of the paths was asked."""
-    if "host" in params:
-        return params["host"]
-    parts = (params["arn"], params.get("arnCluster"), params["arnId"])
-    return "/".join(part for part in parts if part is not None)
 
 
 def _class_of(text: str | None) -> SlotClass | None:
@@ -192,48 +174,31 @@ def operations(api: Api) -> list[Operation]:
     handlers = Hosts(api)
     return [
         *_lists(handlers),
-        *_by_name(
-            _EVERY,
-            "getHost",
-            "Show one host of an environment, and its story",
-            handlers.show,
-            before=PLACE,
-            body=HostStory,
+        *in_every_form(
+            Operation(
+                method="GET",
+                path=_EVERY,
+                id="getHost",
+                summary="Show one host of an environment, and its story",
+                handle=handlers.show,
+                tags=_TAGS,
+                path_parameters=PLACE,
+                answers={200: Returned(description="The host", body=HostStory)},
+                errors=(404,),
+            )
         ),
-        *_by_name(
-            "/v2/hosts",
-            "explainHost",
-            "Show one host with every environment of its cluster",
-            handlers.explain,
-            before=(),
-            body=HostExplained,
+        *in_every_form(
+            Operation(
+                method="GET",
+                path="/v2/hosts",
+                id="explainHost",
+                summary="Show one host, what runs and holds it, and every environment there",
+                handle=handlers.explain,
+                tags=_TAGS,
+                answers={200: Returned(description="The host", body=HostExplained)},
+                errors=(404,),
+            )
         ),
-    ]
-
-
-def _by_name(
-    path: str,
-    name: str,
-    summary: str,
-    handle: Handler,
-    *,
-    before: tuple[Parameter, ...],
-    body: object,
-) -> list[Operation]:
-    """One operation, under every form in which a host can be named."""
-    return [
-        Operation(
-            method="GET",
-            path=path + form,
-            id=f"{name}{suffix}",
-            summary=summary,
-            handle=handle,
-            tags=_TAGS,
-            path_parameters=(*before, *parameters),
-            answers={200: Returned(description="The host", body=body)},
-            errors=(404,),
-        )
-        for form, parameters, suffix in _FORMS
     ]
 
 

@@ -1,6 +1,6 @@
 """What the API tells of the process that it runs in, handed in by who puts the process together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,5 +57,7 @@ class ProcessInfo:
     """The queue's last messages that could not be understood, oldest first."""
     environment_created: Callable[[], None] = lambda: None
     """Called after each creation: there may be a first cluster to ask ECS about now."""
+    snapshot: Callable[[], Awaitable[bytes]] | None = None
+    """A copy of the store's file; None: it has none."""
     assumptions: Callable[[], Assumptions] | None = None
     """What is assumed of ECS now, after the probe; None: what the settings say."""

@@ -17,18 +17,28 @@ from blox.scheduler.api.bodies import (
     HostBody,
     HostName,
     HostStory,
-    Machine,
     PolicyBody,
     ProblemBody,
     RevisionBody,
     StoryEntry,
     TaskBody,
-    at,
-    moment,
 )
+from blox.scheduler.api.bodies_hosts import Machine
+from blox.scheduler.api.bodies_orders import FreezeBody, HoldBody, MigrationBody
+from blox.scheduler.api.shapes import at, moment
 from blox.scheduler.board import Tally
 from blox.scheduler.deployments import causes_of
-from blox.scheduler.model import Deployment, Environment, FailureCause, Policy, Revision, SlotClass
+from blox.scheduler.model import (
+    Deployment,
+    Environment,
+    FailureCause,
+    Freeze,
+    Hold,
+    Migration,
+    Policy,
+    Revision,
+    SlotClass,
+)
 from blox.scheduler.report import EnvironmentReport, Problem, SlotReport
 from blox.scheduler.verdicts import Verdict
 
@@ -52,6 +62,8 @@ def counters(tally: Tally) -> Counters:
         not_ready=of(SlotClass.NOT_READY),
         away=of(SlotClass.AWAY),
         lost=of(SlotClass.LOST),
+        held=of(SlotClass.HELD),
+        yielded=of(SlotClass.YIELDED),
         current=of(SlotClass.CURRENT),
         settling=of(SlotClass.SETTLING),
         outdated=of(SlotClass.OUTDATED),
@@ -86,6 +98,7 @@ def problem_body(problem: Problem) -> ProblemBody:
         next_step=next_step(problem.next_step, {}),
         count=problem.count,
         request_id=problem.request_id,
+        since=moment(problem.since),
     )
 
 
@@ -108,6 +121,8 @@ def policy_body(policy: Policy) -> PolicyBody:
         min_healthy_seconds=policy.min_healthy_seconds,
         progress_deadline=policy.progress_deadline,
         drain_deadline=policy.drain_deadline,
+        beside=policy.beside,
+        when_idle=policy.when_idle,
     )
 
 
@@ -135,6 +150,56 @@ def environment_body(report: EnvironmentReport, *, primed: bool) -> EnvironmentB
             problems=tuple(problem_body(problem) for problem in report.problems),
         ),
         deployment=shown,
+        ending=environment.ending,
+        tasks_left=report.tasks_left,
+        adopted=report.adopted,
+        stops_held=report.stops_held,
+        frozen=None if report.frozen is None else freeze_body(report.frozen, environment),
+        migration=None if report.migration is None else migration_body(report.migration),
+    )
+
+
+def freeze_body(freeze: Freeze, environment: Environment | None = None) -> FreezeBody:
+    """A freeze. `environment`: the one that it is about, if it is about one and that is known."""
+    cluster, name = None, None
+    if freeze.scope == "cluster":
+        cluster = short_id(freeze.target)
+    elif freeze.scope == "environment" and environment is not None:
+        cluster, name = short_id(environment.cluster_arn), environment.name
+    return FreezeBody(
+        id=freeze.id,
+        scope=freeze.scope,
+        cluster=cluster,
+        environment=name,
+        why=freeze.why,
+        until=at(freeze.until),
+        created_at=at(freeze.created_at),
+    )
+
+
+def hold_body(hold: Hold, cluster_arn: str) -> HoldBody:
+    """A host that is left alone."""
+    return HoldBody(
+        instance_id=hold.instance_id,
+        host=hold.host_arn,
+        cluster=short_id(cluster_arn),
+        why=hold.why,
+        until=at(hold.until),
+        created_at=at(hold.created_at),
+    )
+
+
+def migration_body(migration: Migration) -> MigrationBody:
+    """The replacement of a DAEMON service."""
+    return MigrationBody(
+        service=migration.service,
+        attribute=migration.attribute,
+        back=migration.back,
+        wave=migration.wave,
+        moved=migration.moved,
+        worst_gap_seconds=round(migration.worst_gap, 3),
+        total_gap_seconds=round(migration.total_gap, 3),
+        created_at=at(migration.created_at),
     )
 
 

@@ -1,5 +1,6 @@
 """/v2/status and /v2/queue/rejected: how this process does."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from blox.base.ids import short_id
@@ -7,14 +8,16 @@ from blox.http.operations import Answer, Call, Operation, Returned
 from blox.scheduler.api.bodies import (
     AssumptionsBody,
     ClusterBody,
+    CoverageBody,
     EnvironmentsCounted,
     RejectedBody,
     RejectedPage,
     StatusBody,
-    at,
 )
 from blox.scheduler.api.context import Api, answered
-from blox.scheduler.api.shown import problem_body
+from blox.scheduler.api.shapes import at
+from blox.scheduler.api.shown import freeze_body, problem_body
+from blox.scheduler.report import EnvironmentReport
 
 _TAGS: Final = ("process",)
 
@@ -29,7 +32,8 @@ class Status:
         """The process, its clusters, its conditions."""
         api, state = self._api, self._api.state
         environments = api.repository.environments()
-        healthy = sum(api.answers.of(environment).report.healthy for environment in environments)
+        reports = [api.answers.of(environment).report for environment in environments]
+        healthy = sum(report.healthy for report in reports)
         scheduler = api.scheduler
         return answered(
             StatusBody(
@@ -50,6 +54,13 @@ class Status:
                 doubles_seen=state.doubles_seen,
                 starts_in_doubt=sum(len(state.book.doubts(arn)) for arn in api.clusters()),
                 rejected_messages=len(api.process.rejected()),
+                coverage=_coverage(reports),
+                freezes=tuple(
+                    freeze_body(freeze, api.repository.environment(freeze.target))
+                    for freeze in api.service.orders.freezes()
+                ),
+                holds=len(api.service.orders.holds()),
+                orphans=len(api.service.orphans()),
             )
         )
 
@@ -95,6 +106,19 @@ class Status:
             doubt_window=state.book.window,
             checked=state.fence_known,
         )
+
+
+def _coverage(reports: Iterable[EnvironmentReport]) -> CoverageBody:
+    """How much of what is deployed runs. What is ending is not wanted any more."""
+    counted = [
+        report.tally
+        for report in reports
+        if report.deployment is not None and report.served and not report.environment.ending
+    ]
+    return CoverageBody(
+        wanted=sum(tally.wanted for tally in counted),
+        available=sum(tally.available for tally in counted),
+    )
 
 
 def operations(api: Api) -> list[Operation]:

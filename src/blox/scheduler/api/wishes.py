@@ -8,10 +8,14 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from blox.base.errors import InvalidInput
+from blox.scheduler.adopting import Existing
+from blox.scheduler.adoption import Choice
 from blox.scheduler.api.bodies import EnvironmentPatch, NewEnvironment, PolicyWish
+from blox.scheduler.api.bodies_orders import AdoptionWish
 from blox.scheduler.model import Environment, Policy
 from blox.scheduler.service import Wish
 
+_FAMILY: Final = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 _ALLOWANCE: Final = re.compile(r"[0-9]{1,9}%?\Z")
 T = TypeVar("T")
 
@@ -83,6 +87,26 @@ def policy_after(policy: Policy, wish: PolicyWish) -> Policy:
             wish.progress_deadline, policy.progress_deadline, default.progress_deadline
         ),
         drain_deadline=_chosen(wish.drain_deadline, policy.drain_deadline, default.drain_deadline),
+        beside=_chosen(wish.beside, policy.beside, default.beside),
+        when_idle=_chosen(wish.when_idle, policy.when_idle, default.when_idle),
+    )
+
+
+def existing_of(asked: NewEnvironment) -> Existing | None:
+    """What to do about hosts that run the daemon already; None: ask."""
+    existing = asked.existing
+    return None if existing is None or isinstance(existing, UnsetType) else Existing(existing)
+
+
+def choice_of(asked: AdoptionWish) -> Choice:
+    """Which tasks are to be adopted. Raises InvalidInput."""
+    family = "" if isinstance(asked.family, UnsetType) else asked.family
+    if family and _FAMILY.match(family) is None:
+        raise InvalidInput(f"{family!r} is no family of task definitions, as in `agent`.")
+    return Choice(
+        family=family,
+        started_by="" if isinstance(asked.started_by, UnsetType) else asked.started_by,
+        tasks=() if isinstance(asked.tasks, UnsetType) else asked.tasks,
     )
 
 
