@@ -8,14 +8,23 @@ import pytest
 from botocore.endpoint_provider import EndpointProvider
 
 from blox.base.errors import InvalidInput
-from blox.ecs.endpoints import Endpoint, ProfileEndpoints, endpoint_of
+from blox.ecs.endpoints import (
+    Endpoint,
+    ProfileEndpoints,
+    configured_name,
+    endpoint_of,
+    partition_of,
+    signing_region,
+)
 
 REGIONS = [
     "us-east-1",
     "eu-central-1",
     "me-south-1",
     "us-gov-west-1",
+    "us-gov-east-1",
     "cn-north-1",
+    "cn-northwest-1",
     "us-iso-east-1",
     "us-isob-east-1",
     "us-isof-south-1",
@@ -32,11 +41,11 @@ def botocores() -> dict[str, EndpointProvider]:
         service: EndpointProvider(
             loader.load_service_model(service, "endpoint-rule-set-1"), partitions
         )
-        for service in ("ecs", "sqs", "sts")
+        for service in ("ecs", "sqs", "sts", "events", "iam")
     }
 
 
-@pytest.mark.parametrize("service", ["ecs", "sqs", "sts"])
+@pytest.mark.parametrize("service", ["ecs", "sqs", "sts", "events", "iam"])
 @pytest.mark.parametrize("fips", [False, True])
 @pytest.mark.parametrize("dual", [False, True])
 def test_standard_endpoints_are_botocores(
@@ -54,6 +63,31 @@ def test_standard_endpoints_are_botocores(
         ours = endpoint_of(service, region, environ=environ)
         assert ours == Endpoint(theirs.url, "standard")
         assert not ours.overridden
+        schemes: list[dict[str, str]] = theirs.properties.get("authSchemes") or [{}]
+        assert signing_region(service, region, ours) == schemes[0].get("signingRegion", region)
+
+
+def test_a_region_belongs_to_the_partition_that_botocore_says() -> None:
+    session: Any = botocore.session.get_session()
+    for region in REGIONS:
+        assert partition_of(region) == session.get_partition_for_region(region)
+
+
+def test_an_iam_in_place_of_awss_is_signed_for_as_the_region() -> None:
+    environ = {"AWS_ENDPOINT_URL_IAM": "http://iam"}
+    found = endpoint_of("iam", "eu-west-1", environ=environ)
+    assert found == Endpoint("http://iam", "AWS_ENDPOINT_URL_IAM")
+    assert signing_region("iam", "eu-west-1", found) == "eu-west-1"
+
+
+def test_eventbridge_goes_by_its_full_name_where_it_is_configured() -> None:
+    environ = {
+        "AWS_ENDPOINT_URL_EVENTS": "http://wrong",
+        "AWS_ENDPOINT_URL_EVENTBRIDGE": "http://b",
+    }
+    assert endpoint_of("events", "us-east-1", environ=environ).url == "http://b"
+    assert configured_name("events") == "eventbridge"
+    assert configured_name("iam") == "iam"
 
 
 EVERYTHING = {

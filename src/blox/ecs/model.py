@@ -207,6 +207,20 @@ class HealthCheck(Document, frozen=True):
     command: tuple[str, ...] = ()
 
 
+class LogOptions(Document, frozen=True):
+    """Where the driver awslogs writes. Options of other drivers may hold secrets and are not read.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html"""
+
+    group: str | None = field(default=None, name="awslogs-group")
+    region: str | None = field(default=None, name="awslogs-region")
+    stream_prefix: str | None = field(default=None, name="awslogs-stream-prefix")
+
+
+class LogConfiguration(Document, frozen=True):
+    log_driver: str | None = None
+    options: LogOptions | None = None
+
+
 class ContainerDefinition(Document, frozen=True):
     name: str
     image: str = ""
@@ -217,6 +231,7 @@ class ContainerDefinition(Document, frozen=True):
     port_mappings: tuple[PortMapping, ...] | None = None
     health_check: HealthCheck | None = None
     stop_timeout: int | None = None
+    log_configuration: LogConfiguration | None = None
 
 
 class RuntimePlatform(Document, frozen=True):
