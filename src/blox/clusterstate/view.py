@@ -140,14 +140,14 @@ class View:
         ]
         return sorted(found, key=lambda task: task.arn)
 
-    def is_daemon_service(self, cluster_arn: str, group: str) -> bool:
+    def is_daemon_service(self, cluster_arn: str, group: str) -> bool | None:
         """Whether `group` names a service with the DAEMON strategy, as far as known; asking makes
-        it be looked up."""
+        it be looked up. None until the first look."""
         return self._services.is_daemon(cluster_arn, group)
 
-    def scales_in(self, cluster_arn: str, provider: str) -> bool:
+    def scales_in(self, cluster_arn: str, provider: str) -> bool | None:
         """Whether ECS removes idle hosts of this capacity provider, as far as known; asking makes
-        it be looked up. False for ""."""
+        it be looked up. False for "", None until the first look."""
         return self._providers.scales_in(cluster_arn, provider)
 
     def subscribe(self, listener: Callable[[Touched], None]) -> None:
