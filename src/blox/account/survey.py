@@ -43,6 +43,7 @@ from blox.ecs.model import (
     TaskDocument,
 )
 from blox.ecs.port import EcsReads, Read
+from blox.ecs.wire import PROVIDERS
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -234,7 +235,7 @@ class _Surveyor:
         described = await self._described(
             "DescribeCapacityProviders",
             "capacity providers",
-            _batches(names, PAGE),
+            _batches(names, PROVIDERS),
             self._reads.describe_capacity_providers,
             kept=lambda answer: list(answer.items),
             name=lambda document: document.name,

@@ -16,8 +16,10 @@ from blox.http.metrics import (
     RECENT_CHANGES,
     Coverage,
     Metrics,
+    ReasonCount,
     SlotCount,
 )
+from blox.scheduler.reasons import REASONS
 from blox.scheduler.report import Problem
 from blox.scheduler.scheduler import Scheduler
 
@@ -63,6 +65,7 @@ class Gauges:
         metrics.watch_queue_lag(self._queue_lag)
         metrics.watch_view_age(self._view_age)
         metrics.watch_slots(self._slots)
+        metrics.watch_reasons(self._reasons)
         metrics.watch_host_seconds_without_daemon(self._host_seconds)
         metrics.watch_coverage(self._coverage)
         metrics.watch(CONDITION, self._conditions_now)
@@ -116,6 +119,16 @@ class Gauges:
             cluster = short_id(environment.cluster_arn)
             for slot_class, hosts in tracked.board.classes.items():
                 yield SlotCount(cluster, environment.name, slot_class.value, hosts)
+
+    def _reasons(self) -> Iterable[ReasonCount]:
+        state = self._scheduler.state
+        for environment in state.repository.environments():
+            tracked = state.tracked.get(environment.id)
+            if tracked is None:
+                continue
+            cluster = short_id(environment.cluster_arn)
+            for reason, hosts in tracked.board.reasons.items():
+                yield ReasonCount(cluster, environment.name, reason, REASONS[reason].who, hosts)
 
     def _host_seconds(self) -> dict[str, float]:
         state = self._scheduler.state

@@ -28,15 +28,26 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Lazy]] = {
-    "status": Lazy("blox.cli.look", "status", "Show what needs you, and how the rest does."),
+    "status": Lazy("blox.cli.status", "status", "Show what needs you, and how the rest does."),
+    "doctor": Lazy("blox.cli.doctor", "doctor", "Find out whether blox can work in this account."),
+    "audit": Lazy("blox.cli.audit", "audit", "Show which hosts lack which daemon today."),
+    "setup": Lazy("blox.cli.setup", "setup", "Print the queue, rule and permissions it needs."),
+    "verify-aws": Lazy("blox.cli.verify", "verify_aws", "Ask a real ECS what nobody has told us."),
     "environments": Lazy(
         "blox.cli.environments", "environments", "Create, list, show, change and delete them."
     ),
+    "adopt": Lazy("blox.cli.adopt", "adopt", "Make tasks that others started an environment's."),
     "deploy": Lazy("blox.cli.deploy", "deploy", "Bring an environment's hosts to a definition."),
     "deployments": Lazy("blox.cli.deploy", "deployments", "List an environment's deployments."),
-    "hosts": Lazy("blox.cli.look", "hosts", "Show every host of an environment and why."),
-    "explain": Lazy("blox.cli.look", "explain", "Tell the story of one host."),
+    "hosts": Lazy("blox.cli.look", "hosts", "Show every host and why; hold one, release it."),
+    "explain": Lazy("blox.cli.explain", "explain", "Tell the story of one host, or of a cause."),
+    "logs": Lazy("blox.cli.reach", "logs", "Print the aws command that shows a daemon's log."),
+    "exec": Lazy("blox.cli.reach", "exec_", "Print the aws command that opens a shell in one."),
+    "freeze": Lazy("blox.cli.orders", "freeze", "Start and stop nothing, for a while."),
+    "thaw": Lazy("blox.cli.orders", "thaw", "End a freeze before its time."),
+    "confirm": Lazy("blox.cli.orders", "confirm", "Say that many stops at once are meant."),
     "orphans": Lazy("blox.cli.look", "orphans", "List tasks of environments that are deleted."),
+    "store": Lazy("blox.cli.store", "store", "Back up what the scheduler has decided."),
     "simulate": Lazy("blox.cli.simulate", "simulate", "Run a simulated ECS to try things on."),
     "demo": Lazy("blox.cli.demo", "demo", "See it all work on this machine, without AWS."),
 }

@@ -29,6 +29,17 @@ class SlotCount(NamedTuple):
     hosts: int
 
 
+class ReasonCount(NamedTuple):
+    """On how many hosts an environment's slot is as it is for one reason."""
+
+    cluster: str
+    environment: str
+    reason: str
+    who: str
+    """Who acts next."""
+    hosts: int
+
+
 class Coverage(NamedTuple):
     """How the wanted hosts of an environment do."""
 
@@ -90,6 +101,7 @@ class Metrics:
         self._queue_lag: Callable[[], float | None] = lambda: None
         self._view_age: Callable[[], Mapping[str, float]] = dict
         self._slots: Callable[[], Iterable[SlotCount]] = tuple
+        self._reasons: Callable[[], Iterable[ReasonCount]] = tuple
         self._host_seconds: Callable[[], Mapping[str, float]] = dict
         self._coverage: Callable[[], Iterable[Coverage]] = tuple
         self._figures: dict[Figure, Callable[[], Mapping[str, float]]] = dict.fromkeys(
@@ -173,6 +185,10 @@ class Metrics:
         """`read` gives the slots of every environment by class."""
         self._slots = read
 
+    def watch_reasons(self, read: Callable[[], Iterable[ReasonCount]]) -> None:
+        """`read()`: each environment's hosts by reason."""
+        self._reasons = read
+
     def watch_host_seconds_without_daemon(self, read: Callable[[], Mapping[str, float]]) -> None:
         """`read` gives for each environment the seconds that all its wanted hosts together have
         been without a daemon, the present gaps included. It never falls."""
@@ -223,6 +239,14 @@ class Metrics:
         for slot in self._slots():
             slots.add_metric([slot.cluster, slot.environment, slot.slot_class], slot.hosts)
         yield slots
+        reasons = GaugeMetricFamily(
+            "blox_reasons",
+            "Hosts of an environment by why they are as they are, and who acts next.",
+            labels=["cluster", "environment", "reason", "who"],
+        )
+        for one in self._reasons():
+            reasons.add_metric([one.cluster, one.environment, one.reason, one.who], one.hosts)
+        yield reasons
         gaps = CounterMetricFamily(
             "blox_host_seconds_without_daemon",
             "Seconds that wanted hosts were without a daemon, all hosts added up.",

@@ -75,6 +75,8 @@ class Board:
         self.without: dict[str, float] = {}
         """Host → since when (monotonic) a wanted one has had no healthy daemon."""
         self.classes: dict[SlotClass, int] = dict.fromkeys(SlotClass, 0)
+        self.reasons: dict[str, int] = {}
+        """Reason → slots that are as they are because of it."""
         self.available = 0
         self.ready: tuple[dict[str, None], dict[str, None]] = ({}, {})
         """Hosts whose verdict is START: repairs, and rollouts; in order of arrival."""
@@ -147,6 +149,7 @@ class Board:
 
     def _count(self, host: str, verdict: Verdict, by: int) -> None:
         self.classes[verdict.slot_class] += by
+        self.reasons[verdict.reason] = self.reasons.get(verdict.reason, 0) + by
         self.available += by * verdict.available
         self.unmatched_in_motion += by * _unmatched_in_motion(verdict)
         lists = [self.candidates[verdict.candidate]]
