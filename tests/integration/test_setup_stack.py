@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from blox.account.policies import Served
-from blox.account.setup import Found, Options, permitted_for
-from blox.account.templates_cloudformation import BLANKS, cloudformation
-from blox.account.templates_feed import RunsOn, Template
+from blox.account.setup.cloudformation import BLANKS, cloudformation
+from blox.account.setup.feed import RunsOn, Template
+from blox.account.setup.found import Found, Options, permitted_for
+from blox.account.setup.policies import Served
 from support.iam import Asked, allows
 from support.simulated import REGION
 from support.stacks import Account, account

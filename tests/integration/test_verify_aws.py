@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from blox.account.questions import QUESTIONS
-from blox.account.verify_lab import Patience
+from blox.account.verify.lab import Patience
 from blox.base.clock import SystemClock
 from blox.clusterstate.sqs import SqsSource
 from blox.ecs.aws import ECS, SQS, AwsHttp, Service

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blox.account.audit import audit
-from blox.account.lacking import EXCUSED
+from blox.account.audit.findings import audit
+from blox.account.audit.lacking import EXCUSED
 from blox.account.shared_traits import shared_traits
 from blox.account.surveyed import Survey
 from blox.ecs.model import Host, PlacementConstraint, Resources

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from blox.account.questions import QUESTIONS
-from blox.account.verify_definitions import FAMILY
+from blox.account.verify.definitions import FAMILY
 from blox.ecs.port import Permit, Transport, WireAnswer
 from blox.settings import Assumptions
 from blox.simulator.faults import Faults

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from blox.account.verify_definitions import DRAIN_MARK, FAMILY, IMAGE, MARK, Variant
-from blox.account.verify_lab import Patience
-from blox.account.verify_report import Report
+from blox.account.verify.definitions import DRAIN_MARK, FAMILY, IMAGE, MARK, Variant
+from blox.account.verify.lab import Patience
+from blox.account.verify.report import Report
 from blox.base.clock import LoopClock
 from blox.base.errors import InvalidInput
 from blox.simulator.client import SimTransport

@@ -321,8 +321,8 @@ class Drill:
         when = self.live.now() if now is None else now
         return self.cloud.add_definition("agent", now=when, health_check=self._health_check)
 
-    def add_host(self, *, poisoned: bool = False) -> str:
-        host = self.cloud.add_host("demo", now=self.live.now())
+    def add_host(self, *, poisoned: bool = False, provider: str = "", **more: Any) -> str:
+        host = self.cloud.add_host("demo", now=self.live.now(), provider=provider, **more)
         if poisoned:
             self.cloud.poison_host(host)
         self.live.settle()
@@ -333,6 +333,17 @@ class Drill:
         """One of the cloud's methods that take an ARN and a time happens now."""
         act(arn, now=self.live.now())
         self.live.settle()
+
+    def add_provider(self) -> str:
+        """A capacity provider of which ECS removes idle hosts; its name."""
+        self.cloud.add_provider("scaling", now=self.live.now(), cluster="demo")
+        return "scaling"
+
+    def by_hand(self, host: str, family: str = "agent", *, service: str | None = None) -> str:
+        """Somebody else starts a task there; its ARN."""
+        arn = self.cloud.start_foreign("demo", host, family, now=self.live.now(), service=service)
+        self.live.settle()
+        return arn
 
     def lose_daemon(self, host: str) -> None:
         """The daemon on this host ends by itself."""

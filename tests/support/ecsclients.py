@@ -50,6 +50,11 @@ class Stage:
     hosts: list[str]
     definition: str
     container: str
+    add_service: Callable[[str, str], str]
+    """Makes a service of this name and scheduling strategy; gives its ARN."""
+    add_provider: Callable[[str, str], None]
+    """Makes a capacity provider of the cluster with this name; its managed scaling is ENABLED or
+    DISABLED."""
     notices: list[Notice] = field(default_factory=list)
 
     def start(self, *hosts: str, **changes: object) -> StartRequest:
@@ -174,7 +179,7 @@ def simulated(
         clock = MachineClock()
         clock.step = wall_step
         live = LiveCloud(Cloud(7, switches=switches, assumptions=assumptions), epoch=clock.epoch)
-        furnished = _furnish(live.cloud, live.now())
+        furnished = _furnish(live.cloud, live.now)
         transport = SimTransport(live, clock=clock, random=Random(7), timeout=1e6)
         tap = Tap(transport)
         notices: list[Notice] = []
@@ -194,18 +199,51 @@ def simulated(
     loop.run(main())
 
 
-def _furnish(cloud: Cloud, now: float) -> dict[str, Any]:
+def _furnish(cloud: Cloud, now: Callable[[], float]) -> dict[str, Any]:
     """A cluster, two hosts and a definition in a cloud, as fields of a Stage."""
-    cluster_arn = cloud.add_cluster("demo", now=now)
-    hosts = [cloud.add_host("demo", now=now) for _ in range(2)]
-    definition = cloud.add_definition("agent", now=now)
+    cluster_arn = cloud.add_cluster("demo", now=now())
+    hosts = [cloud.add_host("demo", now=now()) for _ in range(2)]
+    definition = cloud.add_definition("agent", now=now())
     document: dict[str, Any] = cloud.definitions[definition].document
+
+    providers: list[str] = []
+
+    def add_provider(name: str, scaling: str) -> None:
+        cloud.call("CreateCapacityProvider", provider(name, scaling), now=now())
+        providers.append(name)
+        cloud.call("PutClusterCapacityProviders", only(providers), now=now())
+
     return {
         "cluster": "demo",
         "cluster_arn": cluster_arn,
         "hosts": hosts,
         "definition": definition,
         "container": document["containerDefinitions"][0]["name"],
+        "add_service": lambda name, strategy: cloud.add_service("demo", name, strategy, now=now()),
+        "add_provider": add_provider,
+    }
+
+
+def only(providers: list[str]) -> dict[str, Any]:
+    """What PutClusterCapacityProviders takes."""
+    return {
+        "cluster": "demo",
+        "capacityProviders": providers,
+        "defaultCapacityProviderStrategy": [],
+    }
+
+
+def provider(name: str, scaling: str) -> dict[str, Any]:
+    """What CreateCapacityProvider takes."""
+    group = (
+        f"arn:aws:autoscaling:us-east-1:111122223333:autoScalingGroup:1:autoScalingGroupName/{name}"
+    )
+    return {
+        "name": name,
+        "autoScalingGroupProvider": {
+            "autoScalingGroupArn": group,
+            "managedScaling": {"status": scaling, "targetCapacity": 100},
+        },
     }
 
 
@@ -242,7 +280,7 @@ def over_http(scenario: Scenario) -> None:
     async def main() -> None:
         cloud, notices = Cloud(7), list[Notice]()
         async with serving(cloud, secrets={"AKIATEST": SECRET}) as server:
-            furnished = _furnish(cloud, server.now())
+            furnished = _furnish(cloud, server.now)
             async with http_client(server.url, notices) as client:
                 await scenario(Stage(client=client, notices=notices, **furnished))
 
@@ -307,10 +345,31 @@ def _furnish_moto(url: str) -> dict[str, Any]:
     )["taskDefinition"]["taskDefinitionArn"]
     for client in (ec2, ecs):
         client.close()
+
+    def add_service(name: str, strategy: str) -> str:
+        with contextlib.closing(session.client("ecs", endpoint_url=url)) as client:
+            service = client.create_service(
+                cluster="demo",
+                serviceName=name,
+                taskDefinition="agent",
+                schedulingStrategy=strategy,
+            )
+        return str(service["service"]["serviceArn"])
+
+    providers: list[str] = []
+
+    def add_provider(name: str, scaling: str) -> None:
+        with contextlib.closing(session.client("ecs", endpoint_url=url)) as client:
+            client.create_capacity_provider(**provider(name, scaling))
+            providers.append(name)
+            client.put_cluster_capacity_providers(**only(providers))
+
     return {
         "cluster": "demo",
         "cluster_arn": cluster,
         "hosts": hosts,
         "definition": definition,
         "container": "agent",
+        "add_service": add_service,
+        "add_provider": add_provider,
     }

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from blox.base.clock import LoopClock
 from blox.ecs.errors import EcsError, EcsRefused, EcsSilent
 from blox.ecs.model import (
+    AutoScalingGroupProvider,
+    CapacityProviderDocument,
     ClusterDocument,
     Failure,
     HostDocument,
+    ManagedScaling,
     ServiceDocument,
     TaskDefinition,
     TaskDocument,
 )
 from blox.ecs.port import Read
-from support.documents import CLUSTER
+from support.documents import CLUSTER, PREFIX
 
 
 def refused(operation: str, code: str = "AccessDeniedException") -> EcsRefused:
@@ -26,8 +29,10 @@ def silent(operation: str) -> EcsSilent:
 
 
 class ScriptedEcs:
-    """Shows `clusters`, `hosts`, `tasks` and `services`, except what is `hidden`.
+    """Shows `clusters`, `hosts`, `tasks`, `services` and `providers`, except what is `hidden`.
 
+    `services`: name → scheduling strategy; `providers`: name → status of its managed scaling, None
+    for one without an Auto Scaling group.
     `failing`: operation → errors that its next calls end in. `broken`: operations that always end
     in an error. `latency`: seconds that each call takes; `calls`: what was asked.
     """
@@ -40,6 +45,7 @@ class ScriptedEcs:
         self.hosts: dict[str, HostDocument] = {}
         self.tasks: dict[str, TaskDocument] = {}
         self.services: dict[str, str] = {}
+        self.providers: dict[str, str | None] = {}
         self.hidden: set[str] = set()
         self.failing: dict[str, list[EcsError]] = {}
         self.broken: dict[str, EcsError] = {}
@@ -113,7 +119,28 @@ class ScriptedEcs:
             for name in services
             if name in self.services
         ]
-        return Read(begun=begun, items=tuple(found))
+        return Read(
+            begun=begun,
+            items=tuple(found),
+            failures=self._missing(services, [service.service_name for service in found]),
+        )
+
+    async def list_services(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
+        begun = await self._begin("ListServices", (next_token or "",))
+        return self._page(
+            begun, [f"{PREFIX}:service/demo/{name}" for name in self.services], next_token
+        )
+
+    async def describe_capacity_providers(
+        self, names: Sequence[str]
+    ) -> Read[CapacityProviderDocument]:
+        begun = await self._begin("DescribeCapacityProviders", names)
+        found = [_provider(name, self.providers[name]) for name in names if name in self.providers]
+        return Read(
+            begun=begun,
+            items=tuple(found),
+            failures=self._missing(names, [provider.name for provider in found]),
+        )
 
     async def _begin(self, operation: str, items: Sequence[str]) -> float:
         begun = self.clock.monotonic()
@@ -137,3 +164,14 @@ class ScriptedEcs:
 
     def _missing(self, asked: Sequence[str], shown: Sequence[str]) -> tuple[Failure, ...]:
         return tuple(Failure(arn=arn, reason="MISSING") for arn in asked if arn not in shown)
+
+
+def _provider(name: str, scaling: str | None) -> CapacityProviderDocument:
+    if scaling is None:
+        return CapacityProviderDocument(name=name)
+    return CapacityProviderDocument(
+        name=name,
+        auto_scaling_group_provider=AutoScalingGroupProvider(
+            auto_scaling_group_arn=f"asg/{name}", managed_scaling=ManagedScaling(status=scaling)
+        ),
+    )

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from blox.account.verify import Survey, Verification, clean_up, survey
-from blox.account.verify_cleanup import Left, find_left
-from blox.account.verify_client import APART, RawEcs
-from blox.account.verify_definitions import DRAIN_MARK, FAMILY, MARK
-from blox.account.verify_events import Events
-from blox.account.verify_hosts import choose
-from blox.account.verify_lab import Lab, Orders, Patience
-from blox.account.verify_report import Answered, CleanUp, Finding, Report
+from blox.account.verify.cleanup import Left, find_left
+from blox.account.verify.client import APART, RawEcs
+from blox.account.verify.definitions import DRAIN_MARK, FAMILY, MARK
+from blox.account.verify.events import Events
+from blox.account.verify.hosts import choose
+from blox.account.verify.lab import Lab, Orders, Patience
+from blox.account.verify.report import Answered, CleanUp, Finding, Report
+from blox.account.verify.verification import Survey, Verification, clean_up, survey
 from blox.base.ambient import Clock
 from blox.base.clock import LoopClock
 from blox.base.entropy import SeededEntropy

@@ -1,7 +1,7 @@
 """The small parts of the composition root: plan, delays, and an ECS that can only be read."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -15,6 +15,8 @@ from blox.ecs.pacing import CATEGORY_OF, Pacer
 from blox.ecs.port import (
     EcsActs,
     EcsReads,
+    Marked,
+    MarkOutcome,
     NotDone,
     NotSent,
     Permit,
@@ -49,7 +51,8 @@ def test_what_is_no_path_is_refused(text: str) -> None:
 def test_what_observes_can_ask_everything_and_do_nothing() -> None:
     assert methods_of(ReadsOnly) == methods_of(EcsReads)
     assert not methods_of(EcsActs) & set(dir(ReadsOnly))
-    assert set(CATEGORY_OF) - READS == {"StartTask", "StopTask"}
+    acts = {"StartTask", "StopTask", "PutAttributes", "DeleteAttributes"}
+    assert set(CATEGORY_OF) - READS == acts
 
 
 class Sent:
@@ -169,6 +172,16 @@ class Acts:
     ) -> StopOutcome:
         raise AssertionError(f"stop {task}: {reason}")
 
+    async def put_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, value: str, permit: Permit
+    ) -> MarkOutcome:
+        return Marked(request_id=f"put {name}={value} on {cluster}/{','.join(hosts)}: {permit()}")
+
+    async def delete_attribute(
+        self, cluster: str, hosts: Sequence[str], *, name: str, permit: Permit
+    ) -> MarkOutcome:
+        return Marked(request_id=f"delete {name} from {cluster}/{','.join(hosts)}: {permit()}")
+
 
 @pytest.mark.parametrize(("refusal", "observed"), [(None, [0.5]), ("not ours any more", [])])
 def test_only_a_start_that_leaves_is_measured(refusal: str | None, observed: list[float]) -> None:
@@ -190,3 +203,14 @@ def test_only_a_start_that_leaves_is_measured(refusal: str | None, observed: lis
     with pytest.raises(AssertionError, match="stop t: r"):
         asyncio.run(acts.stop_task("c", "t", reason="r", permit=lambda: None))
     assert bench.observed == observed
+
+
+def test_marks_of_hosts_pass_through_and_are_no_starts() -> None:
+    bench = Delayed()
+    bench.event("a")
+    acts = TimedActs(Acts(), bench.delays)
+    put = acts.put_attribute("c", ["a", "b"], name="n", value="v", permit=lambda: "why not")
+    assert asyncio.run(put) == Marked(request_id="put n=v on c/a,b: why not")
+    delete = acts.delete_attribute("c", ["a"], name="n", permit=lambda: None)
+    assert asyncio.run(delete) == Marked(request_id="delete n from c/a: None")
+    assert bench.observed == []

@@ -2,8 +2,8 @@
 
 import pytest
 
-from blox.account.audit import Audit, DaemonFinding, audit, blind_spot, suggested
-from blox.account.lacking import UNREAD, Basis, Cause, Lacking
+from blox.account.audit.findings import Audit, DaemonFinding, audit, blind_spot, suggested
+from blox.account.audit.lacking import UNREAD, Basis, Cause, Lacking
 from blox.account.surveyed import Survey, Unread
 from blox.ecs.model import Host, PlacementConstraint, Resources, TaskDefinition
 from blox.scheduler.eligibility import HostCondition, Lack

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from blox.account.audit import Audit, Group, audit
-from blox.account.lacking import Basis, Cause, Lacking
+from blox.account.audit.findings import Audit, Group, audit
+from blox.account.audit.lacking import Basis, Cause, Lacking
 from blox.account.surveyed import Unread
 from blox.cli.audit_json import audit_json
 from blox.cli.audit_words import next_step, run_by, say_audit, why

@@ -1,6 +1,6 @@
 """What counts as a daemon on a cluster that blox did not set up."""
 
-from blox.account.daemonlike import (
+from blox.account.audit.daemonlike import (
     Daemon,
     RunnerKind,
     daemons,

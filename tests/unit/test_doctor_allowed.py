@@ -6,10 +6,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from blox.account.doctor_allowed import Iam, together, tried
-from blox.account.doctor_ask import PATIENCE, WAITS, sent, why_denied
-from blox.account.doctor_facts import How, Permission, Trouble, Verdict
-from blox.account.doctor_iam import principal_of
+from blox.account.doctor.allowed import Iam, together, tried
+from blox.account.doctor.ask import PATIENCE, WAITS, sent, why_denied
+from blox.account.doctor.facts import How, Permission, Trouble, Verdict
+from blox.account.doctor.iam import principal_of
 from blox.account.permissions import Grant, Part, Where, grant_of, grants_for
 from blox.account.surveyed import Survey, Unread
 from blox.ecs.model import ClusterDocument

@@ -4,7 +4,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from blox.account.doctor_iam import (
+from blox.account.doctor.iam import (
     Answer,
     Decision,
     IamError,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from blox.account import doctor_load
-from blox.account.doctor_facts import (
+from blox.account.doctor import load as doctor_load
+from blox.account.doctor.facts import (
     Caller,
     ClusterFacts,
     Facts,
@@ -18,9 +18,9 @@ from blox.account.doctor_facts import (
     Trouble,
     Verdict,
 )
-from blox.account.doctor_findings import Finding, Level, Report, note, ok, problem
-from blox.account.doctor_judge import judge
-from blox.account.doctor_load import idle_requests, load_of, price_of, sweep_calls
+from blox.account.doctor.findings import Finding, Level, Report, note, ok, problem
+from blox.account.doctor.judge import judge
+from blox.account.doctor.load import idle_requests, load_of, price_of, sweep_calls
 from blox.account.permissions import Part, grants_for
 from blox.account.surveyed import Survey, SurveyedTask, Unread
 from blox.clusterstate import ingest, sqs, sweep

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from blox.account.doctor_rule import (
+from blox.account.doctor.rule import (
     HOST_EVENTS,
     KINDS,
     TASK_EVENTS,

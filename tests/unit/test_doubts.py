@@ -41,3 +41,10 @@ def test_looks_never_stand_still_and_never_stay_away_for_more_than_a_minute() ->
 
 def test_looking_goes_on_until_a_look_succeeds() -> None:
     assert looks(signed=0.0, began=0.0, until=90_000.0)[-1] >= 90_000.0
+
+
+def test_a_next_look_is_found_where_rounding_makes_the_next_step_the_last_one() -> None:
+    unsure = replace(attempt(Phase.DOUBT), base=3304.812225, since=3804.812225)
+    after = 6144.812225
+    found = next_look(unsure, after=after, window=WINDOW, offsets=OFFSETS)
+    assert after < found <= after + 60.001

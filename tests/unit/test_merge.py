@@ -283,7 +283,7 @@ def test_an_old_read_confirms_nothing() -> None:
 # --- Lean records ---------------------------------------------------------------------------------
 
 
-def test_of_foreign_tasks_only_what_occupies_is_kept() -> None:
+def test_of_services_tasks_only_what_occupies_is_kept() -> None:
     known = told(
         (
             foreign(created_at=1.0, started_at=2.0, stopped_reason="x", health_status="HEALTHY"),
@@ -297,6 +297,12 @@ def test_of_foreign_tasks_only_what_occupies_is_kept() -> None:
     )
     assert (known.task.created_at, known.task.started_at) == (None, None)
     assert (known.task.stopped_reason, known.task.health, known.lagging) == ("", "UNKNOWN", ())
+
+
+def test_of_tasks_started_by_hand_all_is_kept_because_they_may_be_adopted() -> None:
+    by_hand = foreign(group="family:agent", started_by="", created_at=1.0, health_status="HEALTHY")
+    known = told((by_hand, read())).task
+    assert (known.created_at, known.health, known.intent) == (1.0, "HEALTHY", "")
 
 
 def test_a_task_of_unknown_group_and_overrides_is_kept_whole() -> None:

@@ -60,7 +60,7 @@ def modules() -> Iterator[Path]:
         place = path.relative_to(SOURCE).as_posix()
         if place.startswith(("simulator/", "cli/simulat", "cli/demo")) or place in TABLES:
             continue
-        if place.startswith("account/templates_"):  # what they name is for others to do
+        if place.startswith("account/setup/"):  # what they name is for others to do
             continue
         yield path
 

@@ -6,11 +6,11 @@ import pytest
 
 from blox.base.ambient import Now
 from blox.ecs.model import Task
+from blox.scheduler.daemons import running
 from blox.scheduler.eligibility import HostCondition, Ineligible, Lack
 from blox.scheduler.intents import Phase
-from blox.scheduler.model import DeploymentStatus, Policy, Revision
-from blox.scheduler.daemons import running
 from blox.scheduler.leaving import drain_allows
+from blox.scheduler.model import DeploymentStatus, Policy, Revision
 from blox.scheduler.verdicts import Context, Cost, Notes, Refusal, Stop, Trouble
 from support.judging import (
     ECS_NOW,

@@ -42,7 +42,7 @@ class Services:
         scene.ecs.services[name] = "DAEMON" if yes else "REPLICA"
 
     @staticmethod
-    def ask(scene: Watch, name: str, cluster: str = CLUSTER) -> bool:
+    def ask(scene: Watch, name: str, cluster: str = CLUSTER) -> bool | None:
         return scene.view.is_daemon_service(cluster, f"service:{name}")
 
 
@@ -56,7 +56,7 @@ class Providers:
         scene.ecs.providers[name] = "ENABLED" if yes else "DISABLED"
 
     @staticmethod
-    def ask(scene: Watch, name: str, cluster: str = CLUSTER) -> bool:
+    def ask(scene: Watch, name: str, cluster: str = CLUSTER) -> bool | None:
         return scene.view.scales_in(cluster, name)
 
 
@@ -76,7 +76,7 @@ def test_names_are_looked_up_ten_a_call_once_asked_for(kind: Kind) -> None:
             kind.put(scene, name, yes=name == "n3")
         await asyncio.sleep(HOUR)
         assert scene.ecs.calls == []
-        assert [kind.ask(scene, name) for name in names] == [False] * 12
+        assert [kind.ask(scene, name) for name in names] == [None] * 12
         assert scene.ecs.calls == [], "asking waits for nothing"
         await asyncio.sleep(1)
         assert [len(asked) for asked in scene.ecs.asked(kind.operation)] == [10, 2]

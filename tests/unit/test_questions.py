@@ -7,7 +7,7 @@ from dataclasses import fields
 from msgspec.structs import replace
 
 from blox.account.questions import BEGIN, END, QUESTIONS, Seen, markdown_table
-from blox.account.verify import EXPERIMENTS
+from blox.account.verify.verification import EXPERIMENTS
 from blox.settings import Assumptions
 from blox.simulator.faults import Faults
 from blox.simulator.model import Switches

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blox.account.policies import (
+from blox.account.setup.feed import IAM_BLANKS
+from blox.account.setup.found import Options, Wanted, found_of, is_tagged, permitted_for, role_arn
+from blox.account.setup.policies import (
     LIMIT,
     Permitted,
     Served,
@@ -19,8 +21,6 @@ from blox.account.policies import (
     size,
     statements,
 )
-from blox.account.setup import Options, Wanted, found_of, is_tagged, permitted_for, role_arn
-from blox.account.templates_feed import IAM_BLANKS
 from blox.base.errors import InvalidInput
 from blox.ecs import wire
 from blox.ecs.model import TaskDefinition

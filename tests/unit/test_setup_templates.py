@@ -14,15 +14,16 @@ from hcl2.utils import SerializationOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blox.account import templates_hcl, templates_yaml
-from blox.account.policies import Permitted, Served, document, documents, statements
-from blox.account.setup import Found, Options, permitted_for
-from blox.account.templates_cloudformation import BLANKS, cloudformation
-from blox.account.templates_feed import IAM_BLANKS, PATTERN_LIMIT, RunsOn, Template, pattern
-from blox.account.templates_hcl import Attribute, Block, Call, Expression
-from blox.account.templates_terraform import BLANKS as TERRAFORM_BLANKS
-from blox.account.templates_terraform import terraform
-from blox.account.templates_yaml import Noted, Tag
+from blox.account.setup import hcl as templates_hcl
+from blox.account.setup import yaml as templates_yaml
+from blox.account.setup.cloudformation import BLANKS, cloudformation
+from blox.account.setup.feed import IAM_BLANKS, PATTERN_LIMIT, RunsOn, Template, pattern
+from blox.account.setup.found import Found, Options, permitted_for
+from blox.account.setup.hcl import Attribute, Block, Call, Expression
+from blox.account.setup.policies import Permitted, Served, document, documents, statements
+from blox.account.setup.terraform import BLANKS as TERRAFORM_BLANKS
+from blox.account.setup.terraform import terraform
+from blox.account.setup.yaml import Noted, Tag
 from support.iam import ECS
 from support.simulated import ACCOUNT, REGION
 

@@ -240,7 +240,7 @@ class TestGate:
 
     @pytest.mark.parametrize(
         ("mark", "gate"),
-        [(None, Gate.THEIRS), ("ours", Gate.OPEN), ("leaving", Gate.LEAVING), ("x", Gate.THEIRS)],
+        [(None, Gate.THEIRS), ("ours", Gate.OPEN), ("leaving", Gate.LEAVING), ("x", Gate.LEAVING)],
     )
     def test_the_mark_on_the_host_says_whose_it_is(self, mark: str | None, gate: Gate) -> None:
         attributes = {} if mark is None else {"blox.agent": mark}

@@ -3,8 +3,7 @@
 import msgspec
 import pytest
 
-from blox.account.verify import chosen
-from blox.account.verify_definitions import (
+from blox.account.verify.definitions import (
     FAMILY,
     LABEL,
     NOWHERE,
@@ -13,9 +12,9 @@ from blox.account.verify_definitions import (
     registration,
     run_of,
 )
-from blox.account.verify_hosts import Host, Kind, choose, host_of
-from blox.account.verify_lab import Orders
-from blox.account.verify_report import (
+from blox.account.verify.hosts import Host, Kind, choose, host_of
+from blox.account.verify.lab import Orders
+from blox.account.verify.report import (
     Answered,
     CallRecord,
     CleanUp,
@@ -27,6 +26,7 @@ from blox.account.verify_report import (
     not_asked,
     rendered,
 )
+from blox.account.verify.verification import chosen
 from blox.base.errors import InvalidInput
 from blox.ecs.wire import HostsAnswer, decode
 

@@ -103,6 +103,36 @@ def test_lists_ask_for_whole_pages_and_go_on_at_the_token() -> None:
     assert json.loads(wire.list_hosts("demo").body) == {"cluster": "demo", "maxResults": 100}
 
 
+def test_services_are_listed_by_whole_pages_whatever_they_are() -> None:
+    operation, body = wire.list_services("demo", "next")
+    assert operation == "ListServices"
+    assert json.loads(body) == {"cluster": "demo", "maxResults": 100, "nextToken": "next"}
+
+
+def test_capacity_providers_are_asked_for_by_name_alone() -> None:
+    operation, body = wire.describe_capacity_providers(("a", "b"))
+    assert operation == "DescribeCapacityProviders"
+    assert json.loads(body) == {"capacityProviders": ["a", "b"]}
+
+
+def test_attributes_name_their_hosts_in_full_and_are_deleted_whatever_their_value() -> None:
+    operation, body = wire.put_attributes("demo", ["arn:1", "arn:2"], "wave", "one")
+    assert operation == "PutAttributes"
+    assert json.loads(body) == {
+        "cluster": "demo",
+        "attributes": [
+            {"name": "wave", "value": "one", "targetId": "arn:1"},
+            {"name": "wave", "value": "one", "targetId": "arn:2"},
+        ],
+    }
+    operation, body = wire.delete_attributes("demo", ["arn:1"], "wave")
+    assert operation == "DeleteAttributes"
+    assert json.loads(body) == {
+        "cluster": "demo",
+        "attributes": [{"name": "wave", "targetId": "arn:1"}],
+    }
+
+
 def test_a_long_reason_is_cut() -> None:
     reason = json.loads(wire.stop_task("demo", "t", "x" * 999).body)["reason"]
     assert reason == "x" * 255
@@ -162,6 +192,56 @@ def test_a_definition_shows_its_health_checks() -> None:
     found = wire.decode(body, wire.DefinitionAnswer).task_definition
     assert found.revision == 7
     assert found.has_health_check
+
+
+def test_a_daemon_service_is_read_with_its_counts_and_constraints() -> None:
+    body = json.dumps(
+        {
+            "services": [
+                {
+                    "serviceArn": "arn:s",
+                    "serviceName": "logs",
+                    "status": "ACTIVE",
+                    "schedulingStrategy": "DAEMON",
+                    "taskDefinition": "arn:d",
+                    "desiredCount": 3,
+                    "runningCount": 2,
+                    "pendingCount": 1,
+                    "placementConstraints": [
+                        {"type": "memberOf", "expression": "attribute:wave !exists"}
+                    ],
+                    "deployments": [{"id": "ecs-svc/1"}],
+                }
+            ],
+            "failures": [{"arn": "arn:x", "reason": "MISSING"}],
+        }
+    ).encode()
+    found = wire.decode(body, wire.ServicesAnswer)
+    (service,) = found.services
+    assert (service.service_arn, service.task_definition) == ("arn:s", "arn:d")
+    assert (service.desired_count, service.running_count, service.pending_count) == (3, 2, 1)
+    (constraint,) = service.placement_constraints or ()
+    assert (constraint.type, constraint.expression) == ("memberOf", "attribute:wave !exists")
+    assert [failure.reason for failure in found.failures] == ["MISSING"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "scales_in"),
+    [
+        ({}, False),
+        ({"autoScalingGroupProvider": None, "type": "FARGATE"}, False),
+        ({"autoScalingGroupProvider": {"autoScalingGroupArn": "arn:asg"}}, False),
+        ({"autoScalingGroupProvider": {"managedScaling": {"status": "DISABLED"}}}, False),
+        ({"autoScalingGroupProvider": {"managedScaling": {"status": None}}}, False),
+        ({"autoScalingGroupProvider": {"managedScaling": {"status": "ENABLED"}}}, True),
+    ],
+)
+def test_a_capacity_provider_scales_in_where_its_managed_scaling_is_on(
+    settings: dict[str, object], *, scales_in: bool
+) -> None:
+    body = json.dumps({"capacityProviders": [{"name": "cp", **settings}]}).encode()
+    (provider,) = wire.decode(body, wire.ProvidersAnswer).capacity_providers
+    assert provider.scales_in is scales_in
 
 
 # --- The task block -------------------------------------------------------------------------------

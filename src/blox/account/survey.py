@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from msgspec import UNSET
 
-from blox.account.daemonlike import definitions_wanted
+from blox.account.audit.daemonlike import definitions_wanted
 from blox.account.surveyed import RunImage, Survey, SurveyedTask, Unread
 from blox.base.ambient import Clock
 from blox.base.backoff import exponential

@@ -9,8 +9,8 @@ from typing import Final
 
 import click
 
-from blox.account.audit import audit as judge
-from blox.account.audit import blind_spot
+from blox.account.audit.findings import audit as judge
+from blox.account.audit.findings import blind_spot
 from blox.account.survey import survey
 from blox.account.surveyed import Survey, Unread
 from blox.app.aws import find_aws

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from blox.account.audit import Audit, DaemonFinding, Group
-from blox.account.images import MixedImage
-from blox.account.lacking import Lacking
+from blox.account.audit.findings import Audit, DaemonFinding, Group
+from blox.account.audit.images import MixedImage
+from blox.account.audit.lacking import Lacking
 from blox.account.shared_traits import Trait, traits_of
 from blox.cli.audit_words import host_name, next_step
 from blox.ecs.model import Host

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from blox.account.audit import Audit, DaemonFinding, Group, suggested
-from blox.account.daemonlike import Runner, RunnerKind
-from blox.account.images import MixedImage
-from blox.account.lacking import Basis, Cause, Lacking
+from blox.account.audit.daemonlike import Runner, RunnerKind
+from blox.account.audit.findings import Audit, DaemonFinding, Group, suggested
+from blox.account.audit.images import MixedImage
+from blox.account.audit.lacking import Basis, Cause, Lacking
 from blox.account.shared_traits import Trait, traits_of
 from blox.base.ids import short_id
 from blox.cli.output import count, plain, print_table, say, short, span

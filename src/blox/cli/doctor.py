@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import click
 
-from blox.account.doctor import Doors, Order, examine
-from blox.account.doctor_facts import ClusterFacts, Facts, QueueFacts, Trouble
-from blox.account.doctor_findings import Finding, Report, account_of, problem
-from blox.account.doctor_judge import judge
-from blox.account.doctor_load import sweep_calls
+from blox.account.doctor.examine import Doors, Order, examine
+from blox.account.doctor.facts import ClusterFacts, Facts, QueueFacts, Trouble
+from blox.account.doctor.findings import Finding, Report, account_of, problem
+from blox.account.doctor.judge import judge
+from blox.account.doctor.load import sweep_calls
 from blox.app.aws import Aws, find_aws
 from blox.app.plan import cluster_named
 from blox.app.reads import ReadingTransport, ReadsOnly

@@ -10,8 +10,18 @@ from typing import Any, Final
 import click
 
 from blox import __version__
-from blox.account.policies import ATTACHED, LIMIT, Permitted, document, documents, size, statements
-from blox.account.setup import (
+from blox.account.setup.cloudformation import BLANKS as CLOUDFORMATION_BLANKS
+from blox.account.setup.cloudformation import INLINE_LIMIT, cloudformation
+from blox.account.setup.feed import (
+    DEAD,
+    IAM_BLANKS,
+    PATTERN_LIMIT,
+    Blanks,
+    RunsOn,
+    Template,
+    too_many,
+)
+from blox.account.setup.found import (
     Found,
     Options,
     Wanted,
@@ -22,19 +32,17 @@ from blox.account.setup import (
     needs_families,
     permitted_for,
 )
-from blox.account.templates_cloudformation import BLANKS as CLOUDFORMATION_BLANKS
-from blox.account.templates_cloudformation import INLINE_LIMIT, cloudformation
-from blox.account.templates_feed import (
-    DEAD,
-    IAM_BLANKS,
-    PATTERN_LIMIT,
-    Blanks,
-    RunsOn,
-    Template,
-    too_many,
+from blox.account.setup.policies import (
+    ATTACHED,
+    LIMIT,
+    Permitted,
+    document,
+    documents,
+    size,
+    statements,
 )
-from blox.account.templates_terraform import BLANKS as TERRAFORM_BLANKS
-from blox.account.templates_terraform import terraform
+from blox.account.setup.terraform import BLANKS as TERRAFORM_BLANKS
+from blox.account.setup.terraform import terraform
 from blox.base.errors import InvalidInput
 from blox.base.ids import is_cluster_reference
 from blox.cli.client import Client, JsonObject

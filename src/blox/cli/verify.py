@@ -13,7 +13,14 @@ from typing import Final
 import click
 
 from blox import __version__
-from blox.account.verify import (
+from blox.account.verify.cleanup import Left, find_left
+from blox.account.verify.client import RawEcs
+from blox.account.verify.definitions import IMAGE
+from blox.account.verify.events import Events
+from blox.account.verify.hosts import CPU, MEMORY, Host, choose
+from blox.account.verify.lab import Lab, Orders, Patience
+from blox.account.verify.report import CleanUp, Outcome, Report, rendered
+from blox.account.verify.verification import (
     Survey,
     Verification,
     chosen,
@@ -22,13 +29,6 @@ from blox.account.verify import (
     given_definition,
     survey,
 )
-from blox.account.verify_cleanup import Left, find_left
-from blox.account.verify_client import RawEcs
-from blox.account.verify_definitions import IMAGE
-from blox.account.verify_events import Events
-from blox.account.verify_hosts import CPU, MEMORY, Host, choose
-from blox.account.verify_lab import Lab, Orders, Patience
-from blox.account.verify_report import CleanUp, Outcome, Report, rendered
 from blox.app.aws import Aws, find_aws
 from blox.base.clock import SystemClock
 from blox.base.entropy import SystemEntropy

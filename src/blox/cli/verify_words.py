@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from blox.account.questions import QUESTIONS
-from blox.account.verify import Survey, chosen
-from blox.account.verify_definitions import FAMILY, SLEEP, Variant
-from blox.account.verify_lab import Orders
-from blox.account.verify_report import Answered, CleanUp, Outcome, Report
+from blox.account.verify.definitions import FAMILY, SLEEP, Variant
+from blox.account.verify.lab import Orders
+from blox.account.verify.report import Answered, CleanUp, Outcome, Report
+from blox.account.verify.verification import Survey, chosen
 from blox.cli.output import count, plain, span
 
 _WIDTH: Final = 10

@@ -3,10 +3,10 @@
 https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopTask.html
 """
 
-from blox.account.verify_client import CannotAsk, number, text
-from blox.account.verify_definitions import STUBBORN, Variant
-from blox.account.verify_lab import Lab
-from blox.account.verify_report import Finding, judged, not_asked
+from blox.account.verify.client import CannotAsk, number, text
+from blox.account.verify.definitions import STUBBORN, Variant
+from blox.account.verify.lab import Lab
+from blox.account.verify.report import Finding, judged, not_asked
 from blox.ecs.errors import DENIED_CODES
 from blox.ecs.wire import REASON_LIMIT
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from blox.account.daemonlike import Daemon, RunnerKind
+from blox.account.audit.daemonlike import Daemon, RunnerKind
 from blox.account.surveyed import DAEMON, Survey
 from blox.ecs.model import Host, ServiceDocument, Task, TaskDefinition
 from blox.ecs.selector import Selector, SelectorError, parse

@@ -11,7 +11,7 @@ from typing import Generic
 import msgspec
 from msgspec import Struct
 
-from blox.account.verify_client import Json, text
+from blox.account.verify.client import Json, text
 from blox.base.ambient import Clock
 from blox.clusterstate.source import EventSource, M, QueueUnavailable
 

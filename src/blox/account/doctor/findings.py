@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from blox.account.doctor_facts import Caller, Facts
+from blox.account.doctor.facts import Caller, Facts
 
 
 class Level(StrEnum):

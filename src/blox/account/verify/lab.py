@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from blox.account.verify_client import (
+from blox.account.verify.client import (
     Answer,
     CannotAsk,
     Json,
@@ -21,9 +21,9 @@ from blox.account.verify_client import (
     objects,
     text,
 )
-from blox.account.verify_definitions import FAMILY, PREFIX, VARIABLE, Variant, registration
-from blox.account.verify_events import Event
-from blox.account.verify_hosts import Host
+from blox.account.verify.definitions import FAMILY, PREFIX, VARIABLE, Variant, registration
+from blox.account.verify.events import Event
+from blox.account.verify.hosts import Host
 from blox.ecs.errors import CREDENTIAL_CODES, DENIED_CODES, THROTTLE_CODES
 from blox.settings import Assumptions
 
@@ -62,7 +62,7 @@ class Patience:
 
 
 class EventLog(Protocol):
-    """Events as they came in (see `blox.account.verify_events.Events`)."""
+    """Events as they came in (see `blox.account.verify.events.Events`)."""
 
     trouble: str | None
 

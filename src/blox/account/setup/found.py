@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from blox.account.policies import Permitted, Served
-from blox.account.templates_feed import Blanks
+from blox.account.setup.feed import Blanks
+from blox.account.setup.policies import Permitted, Served
 from blox.base.errors import InvalidInput, NotFound
 from blox.base.ids import Arn, family_of, parse_arn
 from blox.ecs.model import INACTIVE, TaskDefinition

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from blox.account.doctor_facts import (
+from blox.account.doctor.facts import (
     ABSENT,
     Facts,
     QueueFacts,
@@ -11,8 +11,8 @@ from blox.account.doctor_facts import (
     Trouble,
     Verdict,
 )
-from blox.account.doctor_findings import Finding, account_of, counted, named, note, ok, problem
-from blox.account.doctor_rule import KINDS, Passage, Passes, lets_events_in, passage
+from blox.account.doctor.findings import Finding, account_of, counted, named, note, ok, problem
+from blox.account.doctor.rule import KINDS, Passage, Passes, lets_events_in, passage
 from blox.account.permissions import Where, grant_of, statements
 
 BEHIND: Final = 1000

@@ -11,9 +11,9 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from blox.account.verify_client import CannotAsk, Json, NoAnswer, RawEcs, objects, text
-from blox.account.verify_definitions import DRAIN_MARK, FAMILY, MARK, PREFIX, run_of
-from blox.account.verify_report import CleanUp
+from blox.account.verify.client import CannotAsk, Json, NoAnswer, RawEcs, objects, text
+from blox.account.verify.definitions import DRAIN_MARK, FAMILY, MARK, PREFIX, run_of
+from blox.account.verify.report import CleanUp
 from blox.base.errors import BloxError
 from blox.base.ids import short_id
 

@@ -6,11 +6,11 @@ whatever happens to this process, `blox verify-aws --clean-up` finds the host an
 
 from collections.abc import Callable
 
-from blox.account.verify_client import CannotAsk, Json, NoAnswer, objects, served, text
-from blox.account.verify_definitions import DRAIN_MARK, MARK
-from blox.account.verify_hosts import Host
-from blox.account.verify_lab import Lab, Placed, usable
-from blox.account.verify_report import Finding, judged, not_asked
+from blox.account.verify.client import CannotAsk, Json, NoAnswer, objects, served, text
+from blox.account.verify.definitions import DRAIN_MARK, MARK
+from blox.account.verify.hosts import Host
+from blox.account.verify.lab import Lab, Placed, usable
+from blox.account.verify.report import Finding, judged, not_asked
 
 STATE = "UpdateContainerInstancesState"
 NOT_ALLOWED_TO_DRAIN = "no host may be drained: --allow-drain, or --drain-host HOST"

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from blox.account.daemonlike import (
+from blox.account.audit.daemonlike import (
     Daemon,
     Runner,
     RunnerKind,
@@ -18,8 +18,8 @@ from blox.account.daemonlike import (
     ready_hosts,
     wanted_by_host,
 )
-from blox.account.images import MixedImage, mixed_images
-from blox.account.lacking import EXCUSED, Cause, Judge, Lacking, siblings_of
+from blox.account.audit.images import MixedImage, mixed_images
+from blox.account.audit.lacking import EXCUSED, Cause, Judge, Lacking, siblings_of
 from blox.account.shared_traits import Trait, shared_traits
 from blox.account.surveyed import Survey, Unread
 from blox.ecs.model import Host

@@ -6,11 +6,11 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html
 
 from typing import Final
 
-from blox.account.verify_client import CannotAsk, text
-from blox.account.verify_definitions import Variant
-from blox.account.verify_hosts import MOST, Host, Kind
-from blox.account.verify_lab import GROUP, Lab, Placed, usable
-from blox.account.verify_report import Finding, judged, not_asked
+from blox.account.verify.client import CannotAsk, text
+from blox.account.verify.definitions import Variant
+from blox.account.verify.hosts import MOST, Host, Kind
+from blox.account.verify.lab import GROUP, Lab, Placed, usable
+from blox.account.verify.report import Finding, judged, not_asked
 from blox.base.ids import parse_arn
 
 PREFIXED: Final = "blox:verify"

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from blox.account.doctor_cluster import judge_cluster
-from blox.account.doctor_facts import Caller, Facts, Trouble
-from blox.account.doctor_findings import Finding, Report, account_of, counted, note, ok, problem
-from blox.account.doctor_iam import principal_of
-from blox.account.doctor_load import FREE, MONTH, PRICE, idle_requests, load_of, price_of
-from blox.account.doctor_queue_judge import judge_queue
+from blox.account.doctor.cluster import judge_cluster
+from blox.account.doctor.facts import Caller, Facts, Trouble
+from blox.account.doctor.findings import Finding, Report, account_of, counted, note, ok, problem
+from blox.account.doctor.iam import principal_of
+from blox.account.doctor.load import FREE, MONTH, PRICE, idle_requests, load_of, price_of
+from blox.account.doctor.queue_judge import judge_queue
 from blox.account.permissions import Where, grant_of, statements
 from blox.ecs.fence import probe_ages
 

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefini
 from enum import StrEnum
 from typing import Final
 
-from blox.account.verify_hosts import CPU, MEMORY, Kind
+from blox.account.verify.hosts import CPU, MEMORY, Kind
 
 FAMILY: Final = "blox-verify"
 LABEL: Final = "blox-verify"

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from blox.account.policies import Permitted
+from blox.account.setup.policies import Permitted
 
 RETENTION: Final = 3_600
 """Seconds that the queue keeps an event. Events only save time: a scheduler that was away reads

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from blox.account.verify_report import CallRecord
+from blox.account.verify.report import CallRecord
 from blox.base.ambient import Clock
 from blox.base.errors import BloxError, Unavailable
 from blox.ecs.ecsclock import EcsTime, observe, parse_date

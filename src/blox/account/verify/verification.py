@@ -15,21 +15,19 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from blox.account import (
-    verify_changes,
-    verify_lags,
-    verify_lists,
-    verify_signatures,
-    verify_starts,
-    verify_stops,
-)
 from blox.account.questions import QUESTIONS
-from blox.account.verify_cleanup import Broom, Left, find_left
-from blox.account.verify_client import CannotAsk, RawEcs, objects, text
-from blox.account.verify_definitions import DRAIN_BEGINS, MARK, SLEEP
-from blox.account.verify_hosts import Host, host_of
-from blox.account.verify_lab import Lab, Orders, Patience
-from blox.account.verify_report import (
+from blox.account.verify import changes as verify_changes
+from blox.account.verify import lags as verify_lags
+from blox.account.verify import lists as verify_lists
+from blox.account.verify import signatures as verify_signatures
+from blox.account.verify import starts as verify_starts
+from blox.account.verify import stops as verify_stops
+from blox.account.verify.cleanup import Broom, Left, find_left
+from blox.account.verify.client import CannotAsk, RawEcs, objects, text
+from blox.account.verify.definitions import DRAIN_BEGINS, MARK, SLEEP
+from blox.account.verify.hosts import Host, host_of
+from blox.account.verify.lab import Lab, Orders, Patience
+from blox.account.verify.report import (
     Answered,
     CleanUp,
     Finding,

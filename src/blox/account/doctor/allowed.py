@@ -10,9 +10,9 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from blox.account.doctor_ask import Now, refused, sent, why_denied
-from blox.account.doctor_facts import How, Permission, Trouble, Verdict
-from blox.account.doctor_iam import (
+from blox.account.doctor.ask import Now, refused, sent, why_denied
+from blox.account.doctor.facts import How, Permission, Trouble, Verdict
+from blox.account.doctor.iam import (
     Answer,
     Decision,
     IamError,

@@ -6,11 +6,11 @@ A maximum over a few tasks can break an assumption; it can never prove one.
 import asyncio
 from collections.abc import Sequence
 
-from blox.account.verify_client import CannotAsk, objects, text, texts
-from blox.account.verify_definitions import VARIABLE
-from blox.account.verify_events import overrides_of
-from blox.account.verify_lab import EventLog, Lab, Sample, usable
-from blox.account.verify_report import Finding, judged, not_asked
+from blox.account.verify.client import CannotAsk, objects, text, texts
+from blox.account.verify.definitions import VARIABLE
+from blox.account.verify.events import overrides_of
+from blox.account.verify.lab import EventLog, Lab, Sample, usable
+from blox.account.verify.report import Finding, judged, not_asked
 
 SIGHTINGS = 3
 """Looks in a row that must show a task before it counts as visible."""

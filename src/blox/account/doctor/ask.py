@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from blox.account.doctor_facts import Trouble
+from blox.account.doctor.facts import Trouble
 from blox.ecs.errors import DENIED_CODES, THROTTLE_CODES
 from blox.ecs.port import Lost, NotSent, Transport, WireAnswer
 from blox.ecs.wire import Unreadable, decode, error_of

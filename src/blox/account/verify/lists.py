@@ -5,9 +5,9 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html
 
 import asyncio
 
-from blox.account.verify_client import Answer, CannotAsk, Json, text, texts
-from blox.account.verify_lab import Lab, own_family
-from blox.account.verify_report import Finding, judged
+from blox.account.verify.client import Answer, CannotAsk, Json, text, texts
+from blox.account.verify.lab import Lab, own_family
+from blox.account.verify.report import Finding, judged
 from blox.ecs.errors import DENIED_CODES
 
 REFUSED = "InvalidParameterException"

@@ -5,9 +5,9 @@ from typing import Final
 
 from msgspec import structs
 
-from blox.account.doctor_facts import ClusterFacts, Facts, How, Permission, Verdict
-from blox.account.doctor_findings import Finding, counted, named, note, ok, problem, tally
-from blox.account.doctor_load import sweep_calls
+from blox.account.doctor.facts import ClusterFacts, Facts, How, Permission, Verdict
+from blox.account.doctor.findings import Finding, counted, named, note, ok, problem, tally
+from blox.account.doctor.load import sweep_calls
 from blox.account.permissions import GRANTS, Part, Where, grant_of, statements
 from blox.account.surveyed import Survey
 from blox.base.ids import parse_arn, short_id

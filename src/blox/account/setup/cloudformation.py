@@ -8,15 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from blox.account.policies import (
-    LIMIT,
-    VERSION,
-    Permitted,
-    Statement,
-    documents,
-    statements,
-)
-from blox.account.templates_feed import (
+from blox.account.setup.feed import (
     ATTEMPTS,
     DEAD,
     DEAD_RETENTION,
@@ -35,7 +27,15 @@ from blox.account.templates_feed import (
     pattern,
     trust,
 )
-from blox.account.templates_yaml import Noted, Tag, Yaml, dump
+from blox.account.setup.policies import (
+    LIMIT,
+    VERSION,
+    Permitted,
+    Statement,
+    documents,
+    statements,
+)
+from blox.account.setup.yaml import Noted, Tag, Yaml, dump
 
 INLINE_LIMIT: Final = 51_200
 """Bytes of a template that is not first put into S3.

@@ -2,7 +2,7 @@
 calls for things that cannot be.
 
 Nothing that AWS refuses or leaves unanswered ends the examination: it becomes a part of the facts.
-`blox.account.doctor_judge` makes findings of them.
+`blox.account.doctor.judge` makes findings of them.
 """
 
 import contextlib
@@ -11,15 +11,15 @@ from typing import Final
 
 from msgspec import Struct, field, structs
 
-from blox.account.doctor_allowed import (
+from blox.account.doctor.allowed import (
     Iam,
     targets_of,
     together,
     tried,
     try_on_nothing,
 )
-from blox.account.doctor_ask import asked, sent
-from blox.account.doctor_facts import (
+from blox.account.doctor.ask import asked, sent
+from blox.account.doctor.facts import (
     Caller,
     ClusterFacts,
     Facts,
@@ -29,8 +29,8 @@ from blox.account.doctor_facts import (
     Trouble,
     Verdict,
 )
-from blox.account.doctor_iam import Kind, Principal, principal_of
-from blox.account.doctor_queue import look_at_queue
+from blox.account.doctor.iam import Kind, Principal, principal_of
+from blox.account.doctor.queue import look_at_queue
 from blox.account.permissions import Part, Where, grants_for
 from blox.account.questions import QUESTIONS
 from blox.account.survey import Progress, survey

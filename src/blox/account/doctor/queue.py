@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from blox.account.doctor_ask import Now, asked
-from blox.account.doctor_facts import ABSENT, QueueFacts, RuleFacts, TargetFacts, Trouble
+from blox.account.doctor.ask import Now, asked
+from blox.account.doctor.facts import ABSENT, QueueFacts, RuleFacts, TargetFacts, Trouble
 from blox.ecs.port import Transport
 
 MOST_PAGES: Final = 20

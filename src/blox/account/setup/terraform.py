@@ -6,8 +6,7 @@ Names of IAM are prefixes, which Terraform completes, so that two regions do not
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from blox.account.policies import LIMIT, Permitted, Statement, documents, statements
-from blox.account.templates_feed import (
+from blox.account.setup.feed import (
     ATTEMPTS,
     DEAD,
     DEAD_RETENTION,
@@ -26,7 +25,7 @@ from blox.account.templates_feed import (
     pattern,
     trust,
 )
-from blox.account.templates_hcl import (
+from blox.account.setup.hcl import (
     Attribute,
     Block,
     Call,
@@ -36,6 +35,7 @@ from blox.account.templates_hcl import (
     Hcl,
     dump,
 )
+from blox.account.setup.policies import LIMIT, Permitted, Statement, documents, statements
 
 PROVIDER: Final = ">= 5.0"
 """Of hashicorp/aws; everything here is older."""

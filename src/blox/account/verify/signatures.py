@@ -1,8 +1,8 @@
 """How old a signature may be, and whether temporary credentials may sign in the past."""
 
-from blox.account.verify_client import CannotAsk
-from blox.account.verify_lab import Lab, usable
-from blox.account.verify_report import Finding, judged, not_asked
+from blox.account.verify.client import CannotAsk
+from blox.account.verify.lab import Lab, usable
+from blox.account.verify.report import Finding, judged, not_asked
 from blox.ecs.errors import CREDENTIAL_CODES, SIGNATURE_CODES
 
 MARGIN = 10.0

@@ -1,0 +1,1 @@
+"""Which hosts lack which daemon, since when and why: read only."""

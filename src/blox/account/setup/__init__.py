@@ -1,0 +1,1 @@
+"""What to create in an account: queue, rule and role, with least privilege."""

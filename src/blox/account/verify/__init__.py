@@ -1,0 +1,1 @@
+"""Asking a real account what nobody has seen: one small experiment for each question."""
