@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from blox.base.clock import SystemClock
+from blox.scheduler.reasons import REASONS
 from blox.settings import Assumptions
 from blox.store import keys
 from blox.store.sqlite import SqliteStore
@@ -121,6 +123,11 @@ def test_a_host_that_joins_has_its_start_called_at_once(
         assert (
             metric(scraped, 'blox_host_seconds_without_daemon_total{environment="demo/logs"}') > 0
         )
+        reasons = re.findall(r"^blox_reasons\{(.*)\} ([0-9.]+)$", scraped, re.MULTILINE)
+        assert sum(float(hosts) for _, hosts in reasons) == 4
+        for labels, _ in reasons:
+            said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            assert REASONS[said["reason"]].who == said["who"]
 
 
 def test_a_restart_in_steady_state_makes_no_call_that_acts(

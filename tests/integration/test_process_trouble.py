@@ -119,7 +119,11 @@ def test_reads_that_are_denied_from_the_start_hold_everything(
 ) -> None:
     world.control.post("deny", {"what": "DescribeContainerInstances"})
     with scheduler(world, tmp_path, "--cluster", "demo") as blox:
-        blox.wait_ready().create()
+        asked = {"name": "logs", "cluster": "demo", "taskDefinition": "agent:1"}
+        unknown = blox.wait_ready().ask("POST", "/v2/environments", asked)
+        assert unknown.status == 503
+        assert "has not been read completely" in unknown.text
+        blox.create(existing="wait")
         blox.deploy()
         blox.process.wait_for(lambda: blox.problems().get("view"), what="a problem")
         assert world.acted() == 0

@@ -33,4 +33,4 @@ def test_a_planted_bug_is_noticed(bug: Planted) -> None:
 )
 def test_every_rule_that_is_named_is_broken_here(named: set[str]) -> None:
     assert len(named) > 10
-    assert named == {bug.rule for bug in PLANTED}
+    assert named == {bug.rule for bug in PLANTED if re.fullmatch(r"R[0-9]+", bug.rule)}

@@ -1,7 +1,8 @@
 """A caller that needs no view: it reads the simulated cloud's truth, or the truth of a while ago.
 
 It keeps every promise by construction, with the plainest code that does, so whatever the oracle
-holds against it is the oracle's mistake. `crime` makes it break one rule.
+holds against it is the oracle's mistake. `crime` makes it break one rule. It is never told to
+freeze, to hold or to adopt, and deletes environments without their tasks.
 """
 
 from collections import deque
@@ -20,6 +21,8 @@ OURS = "blox"
 TICK = 5.0
 HEALTHY_AFTER = 10.0
 DRAIN_DEADLINE = 900.0
+MANY = 100
+"""Stops that the user confirms whenever hosts are selected anew: it guards against no mistakes."""
 
 
 @dataclass(slots=True)
@@ -111,13 +114,14 @@ class Omniscient:
                 step.text("max_unavailable"),
             )
             self._deploy(name)
-        elif step.action == Action.ENVIRONMENT_DELETE:
+        elif step.action in (Action.ENVIRONMENT_DELETE, Action.ENVIRONMENT_END):
             self.oracle.expect_none(self.environments.pop(name).key, now=self.now)
         elif step.action == Action.DEPLOY:
             self._deploy(name)
         elif step.action == Action.MOVE_POOL:
             self.environments[name].pool = step.text("pool")
             self._deploy(name)
+            self.oracle.confirmed(self.environments[name].key, MANY, now=self.now)
 
     def _deploy(self, name: str) -> None:
         environment = self.environments[name]
@@ -244,7 +248,12 @@ class Omniscient:
             return False
         if self.now - known.draining_since >= DRAIN_DEADLINE or self.crime == "leaves first":
             return True
-        return all(task.group.startswith("blox:") for task in self.cloud.live_tasks(arn))
+        services = self.cloud.services.values()
+        daemons = [f"service:{s.name}" for s in services if s.strategy == "DAEMON"]
+        return all(
+            task.group.startswith("blox:") or task.group in daemons
+            for task in self.cloud.live_tasks(arn)
+        )
 
     def _overdue(self, task: TaskRecord) -> bool:
         return task.started_at is None and self.now - task.created_at >= 300.0

@@ -77,6 +77,7 @@ class Planted:
     """One bug."""
 
     rule: str
+    """Its number, or for what has none a word."""
     what: str
     where: str
     """`module:attribute`: the name under which the function is called."""
@@ -97,6 +98,10 @@ class Planted:
 
 
 DIRECTED: Final = "simulation.test_directed"
+TAKEOVER: Final = "simulation.test_takeover"
+ORDERS: Final = "simulation.test_orders"
+LOSING: Final = "simulation.test_losing_the_store"
+IDLE: Final = "simulation.test_idle_hosts"
 SMALL: Final = SmallWorld()
 
 
@@ -116,6 +121,11 @@ def _not_done(answer: Any) -> NotDone:
 
 def _ours_by_id_alone(task: Any, environment: Any) -> Ownership:
     return Ownership.OURS if task.started_by in environment.deployed else Ownership.FOREIGN
+
+
+def _ours_if_we_started_it(task: Any, environment: Any) -> Ownership:
+    ours = task.started_by in environment.deployed and task.intent
+    return Ownership.OURS if ours else Ownership.FOREIGN
 
 
 PLANTED: Final = (
@@ -239,6 +249,29 @@ PLANTED: Final = (
         ),
     ),
     Planted(
+        rule="R10",
+        what="what was adopted is not ours",
+        where="blox.scheduler.slots:ownership",
+        broken=_ours_if_we_started_it,
+        noticed_by=Story(f"{TAKEOVER}:test_what_is_adopted_is_kept_like_what_was_started"),
+    ),
+    Planted(
+        rule="R10",
+        what="what a service runs may be adopted",
+        where="blox.scheduler.adoption:_refusal",
+        broken=lambda task, *, owner, busy: None,
+        noticed_by=Story(f"{TAKEOVER}:test_only_those_that_are_meant_are_adopted"),
+    ),
+    Planted(
+        rule="R10",
+        what="adopting minds no start that may still happen",
+        where="blox.scheduler.adopting:Adopting._busy",
+        broken=lambda adopting, environment, host: False,
+        noticed_by=Story(
+            f"{TAKEOVER}:test_nothing_is_adopted_where_a_former_environments_start_may_still_happen"
+        ),
+    ),
+    Planted(
         rule="R13",
         what="a start does not wait for its intent to be stored",
         where="blox.scheduler.executor:Executor._make_durable",
@@ -325,6 +358,20 @@ PLANTED: Final = (
         ),
     ),
     Planted(
+        rule="R24",
+        what="no number of hosts that stop matching at once looks like a mistake",
+        where="blox.scheduler.guard:too_many",
+        broken=lambda pending, recent, hosts: False,
+        noticed_by=Story(f"{ORDERS}:test_many_that_stop_matching_at_once_wait_for_a_person"),
+    ),
+    Planted(
+        rule="R24",
+        what="the same, in whole worlds",
+        where="blox.scheduler.guard:too_many",
+        broken=lambda pending, recent, hosts: False,
+        noticed_by=Seeds(105, 105),
+    ),
+    Planted(
         rule="R26",
         what="a host on which somebody else runs the daemon counts as empty",
         where="blox.scheduler.slots:occupies",
@@ -337,6 +384,96 @@ PLANTED: Final = (
         where="blox.scheduler.slots:occupies",
         broken=lambda task, environment, family: False,
         noticed_by=Seeds(0, 29),
+    ),
+    Planted(
+        rule="freeze",
+        what="what is frozen goes on",
+        where="blox.scheduler.planner:_frozen",
+        broken=lambda verdict, context: verdict,
+        noticed_by=Story(f"{ORDERS}:test_a_frozen_daemon_stays_on_its_draining_host"),
+    ),
+    Planted(
+        rule="freeze",
+        what="the same, in whole worlds",
+        where="blox.scheduler.planner:_frozen",
+        broken=lambda verdict, context: verdict,
+        noticed_by=Seeds(5, 5),
+    ),
+    Planted(
+        rule="freeze",
+        what="a start that was taken leaves whatever was ordered meanwhile",
+        where="blox.scheduler.starts:Starts._forbidden",
+        broken=lambda starts, environment, hosts, intent_id: None,
+        noticed_by=Story(f"{ORDERS}:test_a_freeze_binds_a_start_whose_first_byte_has_not_left"),
+    ),
+    Planted(
+        rule="hold",
+        what="a held host is like any other",
+        where="blox.scheduler.planner:held",
+        broken=lambda facts: None,
+        noticed_by=Story(f"{ORDERS}:test_a_held_host_is_left_as_it_is_and_the_rest_goes_on"),
+    ),
+    Planted(
+        rule="hold",
+        what="the same, in whole worlds",
+        where="blox.scheduler.planner:held",
+        broken=lambda facts: None,
+        noticed_by=Seeds(4, 4),
+    ),
+    Planted(
+        rule="deletion",
+        what="an environment is gone although its tasks run on",
+        where="blox.scheduler.housekeeping:Housekeeping._all_stopped",
+        broken=lambda housekeeping, environment: True,
+        noticed_by=Story(
+            f"{ORDERS}:test_an_unanswered_start_is_waited_for_before_the_deletion_is_done"
+        ),
+    ),
+    Planted(
+        rule="lost past",
+        what="a start of before the store was lost is not waited for",
+        where="blox.scheduler.state:State.past_open",
+        broken=lambda state, tracked, environment: False,
+        noticed_by=Story(
+            f"{LOSING}:test_an_empty_host_waits_for_what_may_still_arrive_and_not_for_ever"
+        ),
+    ),
+    Planted(
+        rule="lost past",
+        what="the same, in whole worlds",
+        where="blox.scheduler.state:State.past_open",
+        broken=lambda state, tracked, environment: False,
+        noticed_by=Seeds(114, 114),
+    ),
+    Planted(
+        rule="heirs",
+        what="an environment that is created again takes nothing over",
+        where="blox.scheduler.service:heir_of",
+        broken=lambda environment, tombstones, **_: environment,
+        noticed_by=Story(f"{TAKEOVER}:test_created_again_under_its_name_it_takes_its_orphans_over"),
+    ),
+    Planted(
+        rule="heirs",
+        what="the same, in whole worlds",
+        where="blox.scheduler.service:heir_of",
+        broken=lambda environment, tombstones, **_: environment,
+        noticed_by=Seeds(1, 1),
+    ),
+    Planted(
+        rule="idle hosts",
+        what="daemons stay where nothing else runs",
+        where="blox.scheduler.planner:yielded",
+        broken=lambda facts, context: None,
+        noticed_by=Story(
+            f"{IDLE}:test_a_daemon_leaves_an_idle_host_and_comes_back_with_the_next_task"
+        ),
+    ),
+    Planted(
+        rule="idle hosts",
+        what="the daemon that came first leaves first",
+        where="blox.scheduler.slots:_younger",
+        broken=lambda daemons, live: False,
+        noticed_by=Story(f"{IDLE}:test_the_daemon_that_came_last_leaves_first"),
     ),
 )
 """Every rule has at least one row."""

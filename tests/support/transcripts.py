@@ -4,6 +4,7 @@ A fenced block of the language `console` is a transcript. A line that begins wit
 lines below it are what was printed. Besides:
 
 - a line that is only `…` stands for any number of lines;
+- a line that is only `^C` is pressed when all that stands above it has been printed;
 - a line that is indented by ten spaces or more goes on with the line before: long lines are broken
   for the page, and terminals break them elsewhere;
 - an HTML comment that begins with `<!-- meanwhile` has commands that the reader does not see, one a
@@ -18,17 +19,20 @@ import http.client
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from support.processes import Running, clean_environment, free_port, running, wait_until
+from support.processes import Running, clean_environment, free_port, run, running, wait_until
 
 ANY: Final = "…"
 """Alone on a line: any number of lines."""
+INTERRUPT: Final = "^C"
 _GOES_ON: Final = re.compile(r" {10,}(?=\S)")
 _BLOCK: Final = re.compile(
     r"^```console\n(?P<shown>.*?)^```$|^<!-- meanwhile\n(?P<hidden>.*?)^-->$",
@@ -55,6 +59,9 @@ _LOOKING: Final = (
 """They change nothing: looked at again until they show what they should, because the scheduler
 sees what happened a moment later. `blox hosts hold` and `release` are not among them."""
 _ACTING: Final = ("blox hosts hold", "blox hosts release")
+_HOME: Final = "/home/you/"
+"""What documents call the folder in which the commands are typed."""
+_ASKED: Final = re.compile(r"  aws ecs update-service ")
 _SOON: Final = 20.0
 _LONGEST: Final = 60.0
 
@@ -120,7 +127,7 @@ def masked(lines: Sequence[str]) -> list[str]:
 
 def difference(shown: Sequence[str], printed: Sequence[str]) -> str:
     """What the document shows and what was printed, side by side; "" if they agree."""
-    wanted, got = masked(shown), masked(printed)
+    wanted, got = masked([line for line in shown if line != INTERRUPT]), masked(printed)
     pattern = "".join(r"(?:.*\n)*?" if line == ANY else re.escape(line) + r"\n" for line in wanted)
     if re.fullmatch(pattern, "".join(f"{line}\n" for line in got)):
         return ""
@@ -144,6 +151,7 @@ class Terminal(AbstractContextManager["Terminal"]):
         self._environment = {
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "sre",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "BLOX_SIMULATOR": url,
@@ -175,7 +183,7 @@ class Terminal(AbstractContextManager["Terminal"]):
 
         def agrees() -> bool:
             nonlocal printed
-            printed = self._run(step.command)
+            printed = self._run(step)
             return step.shown is None or not difference(step.shown, printed)
 
         try:
@@ -185,7 +193,7 @@ class Terminal(AbstractContextManager["Terminal"]):
         return printed
 
     def _once(self, step: Step) -> list[str]:
-        printed = self._run(step.command)
+        printed = self._run(step)
         if step.shown is None:
             if self._code != 0:
                 raise self._failure(step, printed)
@@ -200,22 +208,40 @@ class Terminal(AbstractContextManager["Terminal"]):
             f"{self.log}"
         )
 
-    def _run(self, command: str) -> list[str]:
-        """A command in a shell that knows how the one before ended: `echo $?` shows it."""
-        ended = subprocess.run(
-            ["bash", "-c", f"(exit {self._code}); {command}"],
+    def _run(self, step: Step) -> list[str]:
+        """A command in a shell that knows how the one before ended: `echo $?` shows it. The
+        constraint that `blox migrate` asks its reader for is given as soon as it stands there."""
+        until = list(step.shown or ())
+        until = until[: until.index(INTERRUPT)] if INTERRUPT in until else []
+        with subprocess.Popen(
+            ["bash", "-c", f"(exit {self._code}); {step.command}"],
             cwd=self._folder,
             env=clean_environment(self._environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_LONGEST,
-            check=False,
-        )
-        self._code = ended.returncode
-        self._last = ended.stdout.splitlines()
-        return ended.stdout.splitlines()
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            watchdog = threading.Timer(_LONGEST, os.killpg, (process.pid, signal.SIGKILL))
+            watchdog.start()
+            printed: list[str] = []
+            for line in process.stdout:
+                printed.append(line.rstrip("\n").replace(f"{self._folder}/", _HOME))
+                if step.command.startswith("blox migrate") and _ASKED.match(line):
+                    self._obey(line.strip())
+                if until and not difference(until, printed):
+                    os.killpg(process.pid, signal.SIGINT)
+                    until = []
+            self._code = process.wait()
+            watchdog.cancel()
+        self._last = printed
+        return printed
+
+    def _obey(self, command: str) -> None:
+        ended = run(["bash", "-c", command], environment=self._environment)
+        assert ended.returncode == 0, f"{command}\n{ended.stderr}"
 
     def _serve(self, words: Sequence[str]) -> None:
         """Start the scheduler, or start it again, and wait until it can serve."""

@@ -11,7 +11,7 @@ from support.prose import ROOT, anchors
 from support.rules import RULES, SCRAPED, Rule, labels_of, load, placeholders, selectors
 
 ALL = load(RULES.read_text(encoding="utf-8"))
-OPERATING = ROOT / "docs" / "operating.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
 rules = pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.name)
 
 
@@ -64,7 +64,7 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: Rule)
     assert rule.labels.keys() == {"severity"}
     assert rule.labels["severity"] in ("critical", "warning")
     assert rule.annotations.keys() == {"summary", "description", "runbook_url"}
-    assert rule.annotations["runbook_url"] == f"docs/operating.md#{rule.name.lower()}"
+    assert rule.annotations["runbook_url"] == f"docs/runbook.md#{rule.name.lower()}"
     for text in (rule.annotations["summary"], rule.annotations["description"]):
         assert text.endswith(".")
         assert len(text) < 300
@@ -72,12 +72,12 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_where_to_read_on(rule: Rule)
 
 @rules
 def test_an_alert_has_a_heading_in_the_runbook(rule: Rule) -> None:
-    assert rule.name.lower() in anchors(OPERATING)
+    assert rule.name.lower() in anchors(RUNBOOK)
 
 
 def test_the_runbook_speaks_of_no_other_alert() -> None:
-    text = OPERATING.read_text(encoding="utf-8")
-    assert re.findall(r"^### (Blox\w+)$", text, re.MULTILINE) == [rule.name for rule in ALL]
+    text = RUNBOOK.read_text(encoding="utf-8")
+    assert re.findall(r"^## (Blox\w+)$", text, re.MULTILINE) == [rule.name for rule in ALL]
 
 
 # --- The checks themselves ------------------------------------------------------------------------

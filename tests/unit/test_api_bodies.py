@@ -41,6 +41,7 @@ from blox.scheduler.model import (
     Environment,
     FailureCause,
     Freeze,
+    Gaps,
     Migration,
     Policy,
     Revision,
@@ -344,15 +345,14 @@ def test_the_tasks_to_adopt_are_all_that_was_given() -> None:
 
 
 def test_a_freeze_names_what_it_is_about() -> None:
-    def shown(scope: str, target: str, known: Environment | None = None) -> tuple[object, object]:
+    def shown(scope: str, target: str) -> tuple[object, object]:
         freeze = Freeze(id="f", scope=scope, target=target, why="x", until=1.0)  # type: ignore[arg-type]
-        body = freeze_body(freeze, known)
+        body = freeze_body(freeze)
         return body.cluster, body.environment
 
     assert shown("everything", "") == (None, None)
     assert shown("cluster", CLUSTER) == ("demo", None)
-    assert shown("environment", "id", environment()) == ("demo", "logs")
-    assert shown("environment", "id") == (None, None)
+    assert shown("environment", environment().place) == ("demo", "logs")
 
 
 def test_a_migration_tells_of_its_gaps() -> None:
@@ -361,9 +361,7 @@ def test_a_migration_tells_of_its_gaps() -> None:
         cluster_arn=CLUSTER,
         service="shipper",
         attribute="blox.logs",
-        moved=3,
-        worst_gap=8.12345,
-        total_gap=20.0,
+        there=Gaps(hosts=3, measured=3, worst=8.12345, total=20.0),
     )
     shown = migration_body(migration)
     assert (shown.service, shown.moved, shown.worst_gap_seconds) == ("shipper", 3, 8.123)

@@ -1,8 +1,11 @@
 """R24: many daemons whose hosts stop matching at once wait for a person."""
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 
+from blox.base.ambient import Now
 from blox.scheduler.guard import WINDOW, Guard, too_many
 from blox.scheduler.model import Confirmation
 from support.judging import ECS_NOW, environment
@@ -26,86 +29,93 @@ def test_more_than_ten_and_more_than_a_tenth_are_too_many(
     assert too_many(pending, recent, hosts) is held
 
 
+def hosts(count: int, first: int = 0) -> list[str]:
+    return [f"arn:container-instance/prod/h{number}" for number in range(first, first + count)]
+
+
 class Guarded:
     """A guard with an environment and a clock."""
 
-    def __init__(self, hosts: int = 100) -> None:
+    def __init__(self, wanted: int = 100) -> None:
         self.guard = Guard()
-        self.hosts = hosts
+        self.wanted = wanted
         self.environment = environment()
         self.now = 0.0
 
-    def ask(self, pending: int, *, revision: int = 2) -> int:
-        self.guard.forget(self.now)
-        return self.guard.room(
-            pending,
-            hosts=self.hosts,
+    def waiting(self, unmatched: Sequence[str], *, revision: int = 2) -> int:
+        """How many of these wait."""
+        self.guard.judge(
+            unmatched,
+            hosts=self.wanted,
             environment=self.environment,
             revision=revision,
-            now=ECS_NOW + self.now,
+            now=Now(self.now, ECS_NOW + self.now),
         )
+        return self.guard.held
 
     def allow(self, stops: int) -> None:
         self.guard.allowed(stops, now=self.now)
 
-    def confirm(self, stops: int, *, revision: int = 2, until: float = 3600.0) -> None:
-        confirmed = Confirmation(revision=revision, stops=stops, until=ECS_NOW + until)
+    def confirm(self, meant: Sequence[str], *, revision: int = 2, until: float = 3600.0) -> None:
+        ids = tuple(host.rsplit("/", 1)[-1] for host in meant)
+        confirmed = Confirmation(revision=revision, hosts=ids, until=ECS_NOW + until)
         self.environment = replace(self.environment, confirmed=confirmed)
 
 
 def test_a_few_go() -> None:
-    guarded = Guarded()
-    assert guarded.ask(10) == 10
-    assert guarded.guard.held == 0
+    assert Guarded().waiting(hosts(10)) == 0
 
 
 def test_of_too_many_not_one_goes() -> None:
     guarded = Guarded()
-    assert guarded.ask(11) == 0
-    assert guarded.guard.held == 11
+    assert guarded.waiting(hosts(11)) == 11
+    assert guarded.guard.waiting == tuple(hosts(11))
 
 
 def test_a_trickle_is_held_once_it_is_too_many_within_the_window() -> None:
     guarded = Guarded()
-    for _ in range(10):
-        assert guarded.ask(1) == 1
+    for number in range(10):
+        assert guarded.waiting(hosts(1, number)) == 0
         guarded.allow(1)
         guarded.now += 1.0
-    assert guarded.ask(1) == 0
+    assert guarded.waiting(hosts(1, 10)) == 1
 
 
 def test_what_was_long_ago_does_not_count() -> None:
     guarded = Guarded()
-    guarded.ask(10)
+    guarded.waiting(hosts(10))
     guarded.allow(10)
     guarded.now += WINDOW
-    assert guarded.ask(10) == 10
+    assert guarded.waiting(hosts(10, 10)) == 0
 
 
 def test_once_held_it_stays_held_though_fewer_are_left() -> None:
     guarded = Guarded()
-    guarded.ask(50)
-    assert guarded.ask(3) == 0
-    assert guarded.guard.held == 3
+    guarded.waiting(hosts(50))
+    assert guarded.waiting(hosts(3)) == 3
 
 
-def test_when_nothing_is_pending_any_more_the_guard_forgets() -> None:
+def test_when_none_is_left_the_guard_forgets() -> None:
     guarded = Guarded()
-    guarded.ask(50)
-    assert guarded.ask(0) == 0
-    assert guarded.guard.held == 0
-    assert guarded.ask(3) == 3
+    guarded.waiting(hosts(50))
+    assert guarded.waiting([]) == 0
+    assert guarded.waiting(hosts(3)) == 0
 
 
-def test_confirmed_stops_go_and_no_more_than_were_confirmed() -> None:
+def test_what_was_held_before_a_restart_is_held_after_it() -> None:
     guarded = Guarded()
-    guarded.ask(50)
-    guarded.confirm(50)
-    assert guarded.ask(50) == 50
-    assert guarded.guard.held == 0
-    guarded.allow(30)
-    assert guarded.ask(25) == 20
-    assert guarded.guard.held == 5
+    guarded.environment = replace(guarded.environment, stops_held=True)
+    assert guarded.waiting(hosts(3)) == 3
+    assert guarded.waiting([]) == 0
+
+
+def test_the_hosts_that_were_confirmed_go_and_no_others() -> None:
+    guarded = Guarded()
+    guarded.waiting(hosts(50))
+    guarded.confirm(hosts(50))
+    assert guarded.waiting(hosts(50)) == 0
+    assert guarded.waiting([*hosts(50), *hosts(5, 90)]) == 5
+    assert guarded.guard.waiting == tuple(hosts(5, 90))
 
 
 @pytest.mark.parametrize("given", [{"revision": 1}, {"until": -1.0}], ids=["other", "over"])
@@ -113,5 +123,5 @@ def test_a_confirmation_of_another_revision_or_of_yesterday_counts_for_nothing(
     given: dict[str, float],
 ) -> None:
     guarded = Guarded()
-    guarded.confirm(50, **given)  # type: ignore[arg-type]
-    assert guarded.ask(50) == 0
+    guarded.confirm(hosts(50), **given)  # type: ignore[arg-type]
+    assert guarded.waiting(hosts(50)) == 50

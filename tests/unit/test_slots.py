@@ -10,7 +10,7 @@ from blox.ecs.model import Resources, Task
 from blox.ecs.seen import HostSeen
 from blox.scheduler.eligibility import HostCondition, Lack, Need
 from blox.scheduler.intents import IntentBook, Phase
-from blox.scheduler.model import Environment, Hold, Policy, Revision, SlotClass
+from blox.scheduler.model import Environment, Policy, Revision, SlotClass
 from blox.scheduler.slots import Around, StopsKnown, Target, gather, remember, settled_notes
 from blox.scheduler.verdicts import Gate, Notes, SlotFacts
 from support.judging import (
@@ -55,7 +55,6 @@ def gathered(
     stops: StopsKnown | None = None,
     of: Environment | None = None,
     yields: bool = False,
-    hold: Hold | None = None,
     **more: Any,
 ) -> SlotFacts:
     given = {"host": host(), **more}
@@ -75,11 +74,11 @@ def gathered(
             book,
             stops or StopsKnown(),
             lambda found: f"holder of {found.arn[-1]}",
-            lambda _: yields,
+            lambda _: 900.0 if yields else None,
         ),
         notes=Notes(),
         needs=needs,
-        hold=hold,
+        hold=None,
         now=NOW,
         settings=SETTINGS,
     )
@@ -228,19 +227,12 @@ def test_the_view_of_a_host_is_matched_once_as_long_as_it_stays_the_same() -> No
     assert target.fits(before) == (True, None)
 
 
-class TestHold:
-    def test_it_holds_until_its_end_by_ecs_clock(self) -> None:
-        hold = Hold(host_arn=HOST, why="mine", until=ECS_NOW + 1.0)
-        assert gathered(hold=hold).hold == hold
-        assert gathered(hold=replace(hold, until=ECS_NOW)).hold is None
-
-
 class TestGate:
     GATED = environment(gate="blox.agent")
 
     @pytest.mark.parametrize(
         ("mark", "gate"),
-        [(None, Gate.THEIRS), ("ours", Gate.OPEN), ("leaving", Gate.LEAVING), ("x", Gate.LEAVING)],
+        [(None, Gate.THEIRS), ("ours", Gate.OPEN), ("leaving", Gate.LEAVING), ("x", Gate.THEIRS)],
     )
     def test_the_mark_on_the_host_says_whose_it_is(self, mark: str | None, gate: Gate) -> None:
         attributes = {} if mark is None else {"blox.agent": mark}

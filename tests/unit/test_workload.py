@@ -131,7 +131,8 @@ def test_size_bounds_the_fleet() -> None:
                 there.pop(step.text("machine"))
             if step.action == Action.CLUSTER_DELETE:
                 there.clear()
-            assert len(there) <= 5 + 4, "four may follow a cluster that was made again"
+            # Four may follow a cluster that was made again; a mistake takes many hosts.
+            assert len(there) <= 5 + 4 + 15 * ("mistake" in one.features)
 
 
 # --- What each step does --------------------------------------------------------------------------

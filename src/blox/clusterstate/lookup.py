@@ -2,7 +2,7 @@
 
 Who asks gets what is known at once, never waits, and thereby makes the name be looked up. A name
 that somebody asked about since its last lookup is looked up again when that is an hour old, so that
-no answer in use is older. What is not known counts as no.
+no answer in use is older. What could not be found out counts as no.
 """
 
 import asyncio
@@ -33,7 +33,8 @@ Ask = Callable[[str, Sequence[str]], Awaitable[Mapping[str, bool]]]
 
 
 class _Known(Struct):
-    yes: bool = False
+    yes: bool | None = None
+    """None: nobody has tried to find out yet."""
     due: float = 0.0
     """Our monotonic time from which on it is looked up again."""
     asked: bool = True
@@ -55,13 +56,14 @@ class Lookup:
         self._known: dict[tuple[str, str], _Known] = {}
         self._wanted = asyncio.Event()
 
-    def known(self, cluster_arn: str, name: str) -> bool:
-        """Whether the answer is yes, as far as known. Asking makes it be looked up."""
+    def known(self, cluster_arn: str, name: str) -> bool | None:
+        """Whether the answer is yes, as far as known; None until the first look. Asking makes it be
+        looked up."""
         known = self._known.get((cluster_arn, name))
         if known is None:
             self._known[cluster_arn, name] = _Known(due=self._clock.monotonic())
             self._wanted.set()
-            return False
+            return None
         if not known.asked:
             known.asked = True
             self._wanted.set()
@@ -116,7 +118,7 @@ class Lookup:
         for name in names:
             known = self._known.get((cluster_arn, name))
             if known is not None:
-                known.due, known.asked = due, True
+                known.yes, known.due, known.asked = known.yes or False, due, True
 
     def _answered(
         self, cluster_arn: str, names: Sequence[str], shown: Mapping[str, bool], *, unshown: float
@@ -128,7 +130,7 @@ class Lookup:
             if known is None:
                 continue
             yes = shown.get(name, False)
-            changed = changed or known.yes != yes
+            changed = changed or bool(known.yes) != yes
             known.yes, known.asked = yes, False
             known.due = now + (KEPT if name in shown else unshown)
         if changed:

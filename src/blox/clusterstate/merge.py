@@ -115,10 +115,11 @@ _TASK_FIELDS: Final = (
     "health",
 )
 _ORDER: Final = {status: position for position, status in enumerate(LIFECYCLE)}
-_FOREIGN_FIELDS: Final = frozenset(
+_SERVICES_FIELDS: Final = frozenset(
     {"host_arn", "definition_arn", "started_by", "group", "intent", *_STATUSES}
 )
-"""What is kept of tasks that are not ours: there may be twenty for each of ours."""
+"""What is kept of tasks of services: there may be twenty for each of ours. Of those that somebody
+started by hand all is kept, because they may be adopted."""
 _NO_HEALTH_YET: Final[Lagging] = (("health", _NEVER),)
 
 
@@ -147,9 +148,9 @@ def merge_task(
         unhealthy_since = _confirm(taken, known, evidence.begun, confirmation)
     taken["version"] = max(stamp[0], known.task.version)
     task = msgspec.structs.replace(known.task, **taken)
-    if is_foreign(task):
+    if is_of_service(task):
         task = _lean(task)
-        lagging = {name: at for name, at in lagging.items() if name in _FOREIGN_FIELDS}
+        lagging = {name: at for name, at in lagging.items() if name in _SERVICES_FIELDS}
         unhealthy_since = None
     if task == known.task:
         task = known.task
@@ -179,13 +180,10 @@ def presumed_task(presumed: Presumed, received: float) -> TaskEntry:
     )
 
 
-def is_foreign(task: Task) -> bool:
-    """Whether blox did not start this task, for all that is known. It still occupies its host.
-
-    A task of which neither the group nor the overrides are known yet is not foreign."""
-    if task.intent or task.group.startswith(OUR_GROUP):
-        return False
-    return bool(task.group) or task.intent == ""
+def is_of_service(task: Task) -> bool:
+    """Whether a service runs it, so that it never becomes ours. It still occupies its host.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Task.html"""
+    return task.group.startswith("service:") or task.started_by.startswith("ecs-svc/")
 
 
 def _task_said(document: TaskDocument, *, api: bool) -> dict[str, object]:

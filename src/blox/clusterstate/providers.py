@@ -27,9 +27,9 @@ class ScalingProviders:
             changed=changed,
         )
 
-    def scales_in(self, cluster_arn: str, provider: str) -> bool:
+    def scales_in(self, cluster_arn: str, provider: str) -> bool | None:
         """Whether ECS removes idle hosts of this provider, as far as known; False for "", a host
-        of no provider. Asking makes it be looked up."""
+        of no provider; None until the first look. Asking makes it be looked up."""
         return provider != "" and self._lookup.known(cluster_arn, provider)
 
     def forget(self, cluster_arn: str) -> None:

@@ -26,8 +26,9 @@ class DaemonServices:
         self._reads = reads
         self._lookup = Lookup(self._ask, clock, what="services", changed=changed)
 
-    def is_daemon(self, cluster_arn: str, group: str) -> bool:
-        """Whether `group` names a DAEMON service, as far as known. Asking makes it be looked up."""
+    def is_daemon(self, cluster_arn: str, group: str) -> bool | None:
+        """Whether `group` names a DAEMON service, as far as known; None until the first look.
+        Asking makes it be looked up."""
         if not group.startswith(_PREFIX):
             return False
         return self._lookup.known(cluster_arn, group.removeprefix(_PREFIX))

@@ -7,13 +7,12 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from blox.base.errors import Conflict
+from blox.base.errors import Conflict, Unavailable
 from blox.base.ids import short_id
 from blox.ecs.errors import EcsError
 from blox.ecs.model import Task, TaskDefinition
 from blox.scheduler.adoption import Choice, Sorted, content_of, sort_out, with_adopted
 from blox.scheduler.daemons import occupies
-from blox.scheduler.intents import Slot
 from blox.scheduler.model import Environment
 from blox.scheduler.scheduler import Scheduler
 from blox.scheduler.slots import Target
@@ -46,6 +45,10 @@ class Occupied(Conflict):
         """Who runs it, in words → hosts."""
 
 
+class NotRead(Unavailable):
+    """The cluster is being read; whether there is a question to ask is not known yet."""
+
+
 class NoScaleIn(Conflict):
     """Daemons would keep hosts that ECS would otherwise remove."""
 
@@ -66,6 +69,8 @@ class Adopting:
         self._state = scheduler.state
         self._repository = scheduler.state.repository
         self._define = define
+        self.one_at_a_time = asyncio.Lock()
+        """Whose a task becomes is decided for one environment after the other."""
 
     # --- Adopting ---------------------------------------------------------------------------------
 
@@ -98,10 +103,13 @@ class Adopting:
 
         Raises Conflict, NotFound and Unavailable (their definitions cannot be read).
         """
-        after, found = await self.with_adopted(environment, choice, to_replace=to_replace)
-        if not found.adopted:
-            return found
-        await self._repository.replace_environment(after, was=environment)
+        async with self.one_at_a_time:
+            after, found = await self.with_adopted(environment, choice, to_replace=to_replace)
+            if not found.adopted:
+                return found
+            await self._repository.replace_environment(
+                after, was=environment, unless=lambda: self.overtaken(environment, found)
+            )
         for task in found.adopted:
             self._state.tell(environment.id, task.host_arn, "seen", f"adopted {short_id(task.arn)}")
         self._scheduler.reconciler.track(environment.id)
@@ -138,27 +146,37 @@ class Adopting:
             environment,
             adopted=adopted,
             adopted_contents=known,
-            lost_past=environment.lost_past or any(map(self.of_lost_past, tasks)),
+            adopted_until=max([environment.adopted_until, *map(self._shown_by, tasks)]),
+            lost_past=environment.lost_past or any(map(self._state.of_lost_past, tasks)),
         )
+        if after.lost_past and not environment.lost_past:
+            self._state.expect_late_calls()
         return after, replace(found, adopted=tuple(tasks))
 
-    def of_lost_past(self, task: Task) -> bool:
-        """Whether a blox whose records we do not have started this task."""
-        marked = bool(task.intent) or (task.intent is None and task.group.startswith("blox:"))
-        return marked and not any(
-            environment.digest_of(task) is not None
-            for environment in (*self._repository.environments(), *self._repository.tombstones())
-        )
+    def _shown_by(self, task: Task) -> float:
+        """From when on (ECS's clock) every read shows the task."""
+        born = self._state.stamp() if task.created_at is None else task.created_at
+        return born + self._state.settings.assumptions.read_lag
 
-    def _owner(self, task: Task) -> str:
-        for environment in self._repository.environments():
-            if environment.digest_of(task) is not None:
-                return environment.name
+    def overtaken(self, environment: Environment, found: Sorted, *, planned: bool = False) -> str:
+        """Why what was sorted out is not so any more; "" if it is. `planned`: the environment is
+        not stored yet and has the tasks already."""
+        for task in found.adopted:
+            if not planned and self._busy(environment, task.host_arn):
+                return f"Something began on the host of {short_id(task.arn)} meanwhile; try again."
+            if self._owner(task):
+                return f"{short_id(task.arn)} was adopted by another environment meanwhile."
         return ""
 
+    def _owner(self, task: Task) -> str:
+        owner = self._repository.owner(task)
+        return "" if owner is None or owner.deleted_at is not None else owner.name
+
     def _busy(self, environment: Environment, host: str) -> bool:
-        slot: Slot = (environment.id, host)
-        return self._state.book.in_slot(slot) is not None or any(
+        """Whether it has a daemon there, or a start of it, or of one that it took over from, may
+        still happen there."""
+        starts = [attempt.intent for attempt in self._state.book.open_on(host)]
+        return any(start.deployment_id in environment.deployed for start in starts) or any(
             task.live and environment.digest_of(task) is not None
             for task in self._state.view.tasks_on(host)
         )
@@ -183,13 +201,6 @@ class Adopting:
             if clock.monotonic() >= until:
                 return False
             await asyncio.sleep(_POLL)
-
-    def has_lost_past(self, environment: Environment) -> bool:
-        """Whether a blox whose records we do not have runs an environment of this name."""
-        return any(
-            task.live and task.group == environment.group and self.of_lost_past(task)
-            for task in self._tasks(environment.cluster_arn)
-        )
 
     def ask_about_tasks(self, environment: Environment) -> None:
         """Raises Occupied when hosts that the environment wants run its family already."""

@@ -4,7 +4,7 @@ Adopting restarts nothing: from then on the task is the environment's by its ARN
 service is never adopted, because the service would start it again beside ours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -28,9 +28,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     """ARNs or ids."""
 
     def means(self, task: Task, environment: Environment) -> bool:
-        """Whether the task is one of them."""
-        if self.tasks and not {task.arn, short_id(task.arn)} & set(self.tasks):
-            return False
+        """Whether the task is one of them, as far as all but its name is concerned."""
         if self.started_by and task.started_by != self.started_by:
             return False
         if self.family:
@@ -88,8 +86,11 @@ def sort_out(
     extra: list[Task] = []
     refused: list[NotAdopted] = []
     already = 0
+    named = frozenset(choice.tasks)
     for task in sorted(tasks, key=lambda t: (t.created_at or 0.0, t.arn)):
         if not task.live or not choice.means(task, environment):
+            continue
+        if named and task.arn not in named and short_id(task.arn) not in named:
             continue
         if ownership(task, environment) is not Ownership.FOREIGN:
             already += 1
@@ -159,32 +160,69 @@ def with_adopted(
     return adopted, tuple(contents)
 
 
-def heir_of(environment: Environment, tombstones: Sequence[Environment]) -> Environment:
+def without_ended(environment: Environment, *, live: Collection[str]) -> Environment:
+    """The environment without adopted and disowned tasks that are not `live` (ids), and without
+    what nothing can run any more."""
+    adopted = {id_: place for id_, place in environment.adopted.items() if id_ in live}
+    deployed = set(environment.deployed.values())
+    used = set(adopted.values())
+    kept = [
+        place
+        for place, content in enumerate(environment.adopted_contents)
+        if place in used or content.digest in deployed
+    ]
+    places = {old: new for new, old in enumerate(kept)}
+    return structs.replace(
+        environment,
+        adopted={id_: places[place] for id_, place in adopted.items()},
+        adopted_contents=tuple(environment.adopted_contents[place] for place in kept),
+        disowned=tuple(id_ for id_ in environment.disowned if id_ in live),
+    )
+
+
+def heir_of(
+    environment: Environment,
+    tombstones: Sequence[Environment],
+    *,
+    taken: Collection[str] = (),
+    carried: Callable[[str], bool] = lambda _: True,
+) -> Environment:
     """The environment with everything that deleted ones of its name left running: their deployment
-    ids, their adopted tasks, and what all of those run."""
+    ids, their adopted tasks, and what all of those run. `taken`: ids of such tasks that another
+    environment has adopted since. `carried`: whether a task may still carry this deployment's id.
+    """
     oldest_first = sorted(tombstones, key=lambda t: (t.deleted_at or 0.0, t.id))
     deployed: dict[str, str] = {}
     adopted: dict[str, int] = {}
     contents: list[AdoptedContent] = []
     places: dict[str, int] = {}
     for tombstone in oldest_first:
-        deployed |= tombstone.deployed
+        left = {id_: digest for id_, digest in tombstone.deployed.items() if carried(id_)}
+        deployed |= left
+        runs = {
+            *left.values(),
+            *(tombstone.adopted_contents[p].digest for p in tombstone.adopted.values()),
+        }
         for revision in tombstone.revisions:
-            if revision.digest not in places:
+            if revision.digest not in places and revision.digest in runs:
                 places[revision.digest] = len(contents)
                 contents.append(
                     AdoptedContent(digest=revision.digest, definition=revision.definition)
                 )
         for content in tombstone.adopted_contents:
-            if content.digest not in places:
+            if content.digest not in places and content.digest in runs:
                 places[content.digest] = len(contents)
                 contents.append(content)
         for task_id, place in tombstone.adopted.items():
-            adopted[task_id] = places[tombstone.adopted_contents[place].digest]
+            if task_id not in taken:
+                adopted[task_id] = places[tombstone.adopted_contents[place].digest]
     return structs.replace(
         environment,
         deployed={**deployed, **environment.deployed},
         adopted=adopted,
+        adopted_until=max((t.adopted_until for t in tombstones), default=0.0),
+        disowned=tuple(sorted(taken)),
         adopted_contents=tuple(contents),
         lost_past=environment.lost_past or any(t.lost_past for t in tombstones),
+        past_unread=environment.past_unread or any(t.past_unread for t in tombstones),
     )

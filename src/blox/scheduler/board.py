@@ -5,7 +5,7 @@ budget is spent, `recount` computes them anew from the verdicts.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from heapq import nsmallest
 
 from msgspec import Struct
@@ -86,6 +86,7 @@ class Board:
         self.granted: dict[str, Cost] = {}
         """Candidates that the budget allows to act on, until they are no candidates any more."""
         self.unmatched_in_motion = 0
+        self._unmatched: dict[str, None] = {}
         self.moves = 0
         """Grows with each slot that got on: left doubt, or came further than ever before in this
         deployment (running, then current)."""
@@ -152,6 +153,10 @@ class Board:
         self.reasons[verdict.reason] = self.reasons.get(verdict.reason, 0) + by
         self.available += by * verdict.available
         self.unmatched_in_motion += by * _unmatched_in_motion(verdict)
+        if by > 0 and _keeps_unmatched(verdict):
+            self._unmatched[host] = None
+        else:
+            self._unmatched.pop(host, None)
         lists = [self.candidates[verdict.candidate]]
         if verdict.kind is VerdictKind.START:
             lists.append(self.ready[verdict.rollout])
@@ -163,12 +168,17 @@ class Board:
             else:
                 entries.pop(host, None)
 
-    def unmatched_pending(self) -> int:
-        """Daemons on hosts that stopped matching whose stop has not been allowed yet."""
-        return sum(host not in self.granted for host in self.candidates[Cost.UNMATCHED])
+    @property
+    def has_unmatched(self) -> bool:
+        """Whether something of ours runs on a host that does not match."""
+        return bool(self._unmatched)
+
+    def unmatched_daemons(self) -> list[str]:
+        """Hosts that do not match and have a daemon whose stop was not allowed yet."""
+        return [host for host in self._unmatched if host not in self.granted]
 
     def spend(
-        self, max_unavailable: str, *, replacing: bool = True, unmatched: int | None = None
+        self, max_unavailable: str, *, replacing: bool = True, held: Collection[str] = ()
     ) -> list[str]:
         """Grant what the budget allows now, broken first; returns the hosts newly granted. The
         caller judges them again at once, so that they count as unavailable from here.
@@ -177,8 +187,8 @@ class Board:
         than the allowance are in motion, so that they neither wait for each other nor go all at
         once. Healthy ones of an older revision go only while the unavailable, whatever the cause,
         leave room. Hosts that stopped matching go within the same allowance. `replacing`: False
-        while it is not known whether a replacement could start. `unmatched`: so many stops on hosts
-        that stopped matching are not held (R24).
+        while it is not known whether a replacement could start. `held`: hosts that stopped matching
+        and whose daemons wait for a person (R24).
         """
         tally = recount(self.verdicts.values())
         limit = allowance(max_unavailable, tally.wanted)
@@ -195,8 +205,8 @@ class Board:
             max_unavailable, tally.wanted + leaving + len(self.candidates[Cost.UNMATCHED])
         )
         busy = leaving + tally.unavailable + len(rollout)
-        room = limit - busy if unmatched is None else min(unmatched, limit - busy)
-        return [*replaced, *rollout, *self._grant(Cost.UNMATCHED, room)]
+        waiting = frozenset(held)
+        return [*replaced, *rollout, *self._grant(Cost.UNMATCHED, limit - busy, but=waiting)]
 
     def hand_back_if_spent(self, host: str, max_unavailable: str) -> bool:
         """Take back a grant from the budget whose stop is about to be sent, if more hosts have
@@ -209,11 +219,11 @@ class Board:
         del self.granted[host]
         return True
 
-    def _grant(self, cost: Cost, room: int) -> list[str]:
+    def _grant(self, cost: Cost, room: int, *, but: Collection[str] = ()) -> list[str]:
         """The first `room` candidates of this cost in host order that have no grant yet."""
         if room <= 0:
             return []
-        fresh = (host for host in self.candidates[cost] if host not in self.granted)
+        fresh = (h for h in self.candidates[cost] if h not in self.granted and h not in but)
         chosen = nsmallest(room, fresh)
         for host in chosen:
             self.granted[host] = cost
@@ -235,6 +245,15 @@ def _still_granted(verdict: Verdict, granted: Cost) -> bool:
         return bool(verdict.stops)
     return granted is verdict.candidate or (
         granted is Cost.ROLLOUT and verdict.candidate is Cost.FREE
+    )
+
+
+def _keeps_unmatched(verdict: Verdict) -> bool:
+    """Something of ours runs where it should not, and is not on its way out."""
+    return (
+        verdict.slot_class is SlotClass.UNMATCHED
+        and verdict.kind in (VerdictKind.KEEP, VerdictKind.WAIT)
+        and verdict.reason not in ("stopping", "not-moved")
     )
 
 

@@ -32,6 +32,8 @@ def ownership(task: Task, environment: Environment) -> Ownership:
         return Ownership.OURS
     if task.started_by not in environment.deployed:
         return Ownership.FOREIGN
+    if environment.disowned and short_id(task.arn) in environment.disowned:
+        return Ownership.FOREIGN
     if task.intent is None:
         return Ownership.MAYBE
     return Ownership.OURS if task.intent else Ownership.FOREIGN

@@ -7,9 +7,12 @@ few in a short time are held until somebody confirms that they are meant.
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
-from blox.scheduler.model import Confirmation, Environment
+from blox.base.ambient import Now
+from blox.base.ids import short_id
+from blox.scheduler.model import Environment
 
 WINDOW: Final = 300.0
 """Seconds that count as "at once"."""
@@ -20,48 +23,57 @@ SHARE: Final = 0.1
 
 def too_many(pending: int, recent: int, hosts: int) -> bool:
     """R24: whether the stops that are pending, with those allowed within the window, are more than
-    happen without a mistake. `hosts`: all that the environment's cluster has."""
+    happen without a mistake. `hosts`: all that the environment wants or has a daemon on."""
     return pending + recent > max(FEW, math.ceil(SHARE * hosts))
 
 
 class Guard:
-    """Counts one environment's stops of daemons on hosts that stopped matching."""
+    """Watches one environment's daemons on hosts that stopped matching."""
 
     def __init__(self) -> None:
-        self.held = 0
-        """Stops that wait for a person; 0: none."""
+        self.waiting: tuple[str, ...] = ()
+        """Hosts (ARNs) whose daemon waits for a person's word."""
+        self.tripped = False
+        """Too many stopped matching, and some of them still have their daemon."""
         self._recent: deque[float] = deque()
-        self._confirmed: Confirmation | None = None
-        self._used = 0
-        """Stops allowed since the confirmation."""
 
-    def room(
-        self, pending: int, *, hosts: int, environment: Environment, revision: int, now: float
-    ) -> int:
-        """How many of `pending` stops may go as far as this rule is concerned, and holds the rest.
-        Once too many were pending, none goes until they are confirmed or nothing is pending.
-        `now`: ECS's clock."""
+    @property
+    def held(self) -> int:
+        """Stops that wait for a person."""
+        return len(self.waiting)
+
+    def judge(
+        self,
+        unmatched: Sequence[str],
+        *,
+        hosts: int,
+        environment: Environment,
+        revision: int,
+        now: Now,
+    ) -> bool:
+        """Decide which daemons wait: of `unmatched`, every host (ARN) that does not match and has a
+        daemon whose stop was not allowed yet, whatever else stands against stopping it now. Once
+        too many were among them, none goes until it is confirmed, or until none is left.
+
+        `hosts`: all that the environment wants or has a daemon on. Returns whether it tripped, or
+        stopped being tripped, with this.
+        """
+        while self._recent and self._recent[0] <= now.mono - WINDOW:
+            self._recent.popleft()
+        before = self.tripped
         confirmed = environment.confirmed
-        if confirmed != self._confirmed:
-            self._confirmed, self._used = confirmed, 0
-        left = 0
-        if confirmed is not None and confirmed.revision == revision and now < confirmed.until:
-            left = max(0, confirmed.stops - self._used)
-        if not pending:
-            self.held = 0
-        elif left < pending and (self.held or too_many(pending, len(self._recent), hosts)):
-            self.held = pending - left
-            return left
-        else:
-            self.held = 0
-        return pending
+        meant: frozenset[str] = frozenset()
+        if confirmed is not None and confirmed.revision == revision and now.ecs < confirmed.until:
+            meant = frozenset(confirmed.hosts)
+        asking = tuple(host for host in unmatched if short_id(host) not in meant)
+        self.tripped = bool(unmatched) and (
+            self.tripped
+            or environment.stops_held
+            or too_many(len(asking), len(self._recent), hosts)
+        )
+        self.waiting = asking if self.tripped else ()
+        return self.tripped != before
 
     def allowed(self, stops: int, *, now: float) -> None:
         """So many were allowed now (monotonic seconds)."""
-        self._used += stops
         self._recent.extend([now] * stops)
-
-    def forget(self, now: float) -> None:
-        """Drop what is no longer "at once"."""
-        while self._recent and self._recent[0] <= now - WINDOW:
-            self._recent.popleft()

@@ -14,6 +14,7 @@ from blox.base.errors import BloxError, Conflict
 from blox.base.ids import short_id
 from blox.base.tasks import TaskSet
 from blox.ecs.model import STOPPED
+from blox.scheduler.adoption import without_ended
 from blox.scheduler.daemons import Ownership, ownership
 from blox.scheduler.doubts import Doubts
 from blox.scheduler.model import Environment
@@ -61,6 +62,8 @@ class Housekeeping:
             whole = waited >= settings.scheduler.intent_cleanup
             if whole:
                 waited = 0.0
+            if self._state.observing:
+                continue  # Who only looks writes nothing down.
             try:
                 await self._finish()
                 if whole:
@@ -92,6 +95,13 @@ class Housekeeping:
                 await self._state.repository.delete_environment(tombstone, was=environment)
                 _log.info("deleted, its tasks are stopped", environment=environment.name)
                 self._ended(environment.id)
+            elif environment.past_unread and self._is_read(environment):
+                lost = environment.lost_past or self._state.has_lost_past(environment)
+                if lost:
+                    self._state.expect_late_calls()
+                after = replace(environment, lost_past=lost, past_unread=False)
+                await self._state.repository.replace_environment(after, was=environment)
+                self._touched(environment.id)
             elif environment.lost_past and self._past_is_over(environment):
                 after = replace(environment, lost_past=False)
                 await self._state.repository.replace_environment(after, was=environment)
@@ -102,10 +112,14 @@ class Housekeeping:
         cluster = self._state.view.cluster(environment.cluster_arn)
         if cluster is None or not (cluster.primed or cluster.status != "ACTIVE"):
             return False
-        if not self._state.served(environment) or not self._state.fence_known:
+        tracked = self._state.tracked.get(environment.id)
+        if not self._state.served(environment) or tracked is None:
             return False
+        if self._state.past_open(tracked, environment):
+            return False
+        # A start of an environment that it took over from is its own, too.
         return all(
-            attempt.intent.environment_id != environment.id
+            attempt.intent.deployment_id not in environment.deployed
             for attempt in self._state.book.unsettled()
         ) and all(
             not task.live
@@ -113,6 +127,10 @@ class Housekeeping:
             or ownership(task, environment) is Ownership.FOREIGN
             for task in self._state.tasks_of(environment)
         )
+
+    def _is_read(self, environment: Environment) -> bool:
+        cluster = self._state.view.cluster(environment.cluster_arn)
+        return cluster is not None and cluster.primed
 
     def _past_is_over(self, environment: Environment) -> bool:
         tracked = self._state.tracked.get(environment.id)
@@ -131,6 +149,8 @@ class Housekeeping:
         await self._forget_orders()
         for environment in state.repository.environments():
             await self._forget_adopted(environment)
+        left = {tombstone.id for tombstone in state.repository.tombstones()}
+        self._tombstones = {id_: at for id_, at in self._tombstones.items() if id_ in left}
         for tombstone in state.repository.tombstones():
             if self._forgettable(tombstone, now):
                 await state.repository.forget_environment(tombstone.id)
@@ -138,21 +158,41 @@ class Housekeeping:
 
     async def _forget_orders(self) -> None:
         """Freezes and holds that are over."""
-        now = self._state.reads.now()
-        repository = self._state.repository
-        await repository.thaw([f.id for f in repository.freezes() if f.until <= now])
-        await repository.release_hosts([h.host_arn for h in repository.holds() if h.until <= now])
+        state = self._state
+        if state.domain is None:
+            return  # ECS has not told its time yet.
+        repository = state.repository
+        await repository.thaw([f.id for f in repository.freezes() if not state.in_force(f)])
+        over = [h.host_arn for h in repository.holds() if not state.in_force(h)]
+        await repository.release_hosts(over)
+        now = state.stamp()
+        for freeze in repository.freezes():
+            if freeze.unsure:
+                end = now + (freeze.until - freeze.created_at)
+                await repository.freeze(replace(freeze, created_at=now, until=end, unsure=False))
+        for hold in repository.holds():
+            if hold.unsure:
+                end = now + (hold.until - hold.created_at)
+                await repository.hold_host(replace(hold, created_at=now, until=end, unsure=False))
 
     async def _forget_adopted(self, environment: Environment) -> None:
-        """Adopted tasks that have ended."""
+        """Adopted tasks that have ended, and what nothing runs any more."""
         cluster = self._state.view.cluster(environment.cluster_arn)
-        if not environment.adopted or cluster is None or not cluster.primed:
+        nothing = not (environment.adopted or environment.adopted_contents or environment.disowned)
+        if nothing or cluster is None or not cluster.primed:
+            return
+        tracked = self._state.tracked.get(environment.id)
+        if tracked is None or self._state.past_open(tracked, environment):
             return
         live = {short_id(task.arn) for task in self._state.tasks_of(environment) if task.live}
-        left = {id_: what for id_, what in environment.adopted.items() if id_ in live}
-        if len(left) < len(environment.adopted):
-            contents = environment.adopted_contents if left else ()
-            after = replace(environment, adopted=left, adopted_contents=contents)
+        carried = {
+            short_id(task.arn)
+            for deployment_id in environment.deployed
+            for task in self._state.view.started_by(deployment_id)
+            if task.live
+        }
+        after = without_ended(environment, live=live | carried)
+        if after != environment:
             await self._state.repository.replace_environment(after, was=environment)
             self._touched(environment.id)
 
@@ -170,6 +210,9 @@ class Housekeeping:
         return (
             known
             and now > since + self._state.book.window
-            and all(a.intent.environment_id != tombstone.id for a in self._state.book.unsettled())
+            and all(
+                attempt.intent.deployment_id not in tombstone.deployed
+                for attempt in self._state.book.unsettled()
+            )
             and not any(task.live for task in self._state.tasks_of(tombstone))
         )

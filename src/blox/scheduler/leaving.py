@@ -93,7 +93,7 @@ def idle_until(facts: SlotFacts, context: Context) -> float | None:
     wait = context.environment.policy.when_idle
     if not facts.idle or wait is None or facts.notes.idle_since is None:
         return None
-    return facts.notes.idle_since + wait
+    return facts.notes.idle_since + max(wait, facts.idle_wait)
 
 
 def drain_allows(

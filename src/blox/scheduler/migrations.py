@@ -157,13 +157,12 @@ def next_step(
 ) -> Step:
     """What to do now. `service`: as ECS shows it; None: it is gone. `limit`: hosts at once."""
     if migration.done:
-        return Step(phase="done", delete=_marked(hosts))
+        marked = sorted(h.arn for h in hosts if h.mark is not None and h.settled)
+        return Step(phase="done", delete=tuple(marked))
     if service is None or service.status != ACTIVE:
         return Step(phase="service-gone")
     if not constrained(service, migration.attribute):
-        # The service minds no mark: one that is left from a former time would make the host leave
-        # together with all others as soon as the constraint is there.
-        return Step(phase="constraint", delete=_marked(h for h in hosts if not h.ours))
+        return _unconstrained(migration, hosts)
     if migration.back:
         return _back(hosts, limit)
     if not deployed:
@@ -171,6 +170,102 @@ def next_step(
     return _forward(hosts, limit)
 
 
-def _marked(hosts: Sequence[MovingHost] | object) -> tuple[str, ...]:
-    assert hosts is not None
-    return tuple(sorted(h.arn for h in hosts if h.mark is not None and h.settled))  # type: ignore[attr-defined]
+def _unconstrained(migration: Migration, hosts: Sequence[MovingHost]) -> Step:
+    """The service minds no mark yet. One that is left from former times would make its host leave
+    the service together with all others as soon as the constraint is there: it is removed, in the
+    two steps in which every mark is removed."""
+    if migration.turns:
+        return Step(phase="constraint")
+    stale = [h for h in hosts if h.mark is not None and h.settled and not h.ours]
+    return Step(
+        phase="constraint",
+        put=tuple(sorted(h.arn for h in stale if h.mark == MOVED)),
+        value=LEAVING,
+        delete=tuple(sorted(h.arn for h in stale if h.mark == LEAVING)),
+    )
+
+
+def _forward(hosts: Sequence[MovingHost], limit: int) -> Step:
+    """Move hosts on while those that were moved get on."""
+    busy = sum(map(_under_way, hosts))
+    moved = [h for h in hosts if h.mark == MOVED and h.reachable]
+    if any(h.late for h in moved):
+        return Step(phase="service-stays", busy=busy)
+    if any(h.slot_class in _BROKEN for h in moved):
+        return Step(phase="failing", busy=busy)
+    turned = [h for h in hosts if h.mark == LEAVING and h.settled and not h.held]
+    waiting = [h for h in hosts if _may_move(h)]
+    if not busy and not waiting and not turned:
+        return Step(phase="moved")
+    # Where the service has its task first. Elsewhere it may be about to start one.
+    ripe = sorted(
+        (h for h in waiting if h.service_runs or h.quiet),
+        key=lambda h: (not h.service_runs, h.arn),
+    )
+    chosen = [*sorted(turned, key=lambda h: h.arn), *ripe][: max(0, limit - busy)]
+    return Step(
+        phase="moving", put=tuple(h.arn for h in chosen), value=MOVED, busy=busy + len(chosen)
+    )
+
+
+def _may_move(host: MovingHost) -> bool:
+    return host.mark is None and host.settled and host.reachable and not host.unable
+
+
+def _under_way(host: MovingHost) -> bool:
+    """Marked as ours, or about to be, and without its daemon yet. A host that went away, or where
+    none is wanted any more, holds nothing up."""
+    if not host.settled:
+        return True
+    return (
+        host.mark == MOVED
+        and host.reachable
+        and not host.unable
+        and not host.available
+        and host.slot_class is not SlotClass.YIELDED
+    )
+
+
+def _back(hosts: Sequence[MovingHost], limit: int) -> Step:
+    """Give hosts back: ours stops first, then the mark goes and the service starts its own."""
+    busy = sum(map(_on_its_way_back, hosts))
+    moved = sorted(h.arn for h in hosts if h.mark == MOVED and h.settled and h.reachable)
+    # Nothing is running out there that could be missed: they go back when they come back.
+    afar = [
+        h.arn for h in hosts if h.mark == MOVED and h.settled and not h.reachable and not h.held
+    ]
+    empty = [h.arn for h in hosts if h.mark == LEAVING and h.settled and not h.ours and not h.held]
+    if not busy and not moved and not afar and not empty:
+        return Step(phase="given-back")
+    chosen = moved[: max(0, limit - busy)]
+    return Step(
+        phase="giving-back",
+        put=tuple(sorted([*chosen, *afar])),
+        value=LEAVING,
+        delete=tuple(sorted(empty)),
+        busy=busy + len(chosen),
+    )
+
+
+def _on_its_way_back(host: MovingHost) -> bool:
+    if not host.settled:
+        return True
+    return host.reachable and (host.mark == LEAVING or (host.mark is None and host.turn))
+
+
+# --- Counting -------------------------------------------------------------------------------------
+
+
+def place_of(host: MovingHost, *, back: bool) -> Place:
+    """Where a host is counted: each in one place."""
+    if host.mark == LEAVING:
+        return "moving" if host.turn and not back else "leaving"
+    if host.mark == MOVED:
+        if host.available:
+            return "ours"
+        return "moving" if _under_way(host) else "aside"
+    if back and (host.turn or not host.settled):
+        return "leaving"
+    if host.reachable and not host.unable:
+        return "theirs"
+    return "unmovable"

@@ -58,12 +58,18 @@ class AdoptedContent(Struct, frozen=True, kw_only=True):
 
 
 class Confirmation(Struct, frozen=True, kw_only=True):
-    """Somebody has said that these many stops are meant (R24)."""
+    """Somebody has said that the stops on these hosts are meant (R24)."""
 
     revision: int
-    stops: int
+    hosts: tuple[str, ...]
+    """Ids of the container instances."""
     until: float
     """ECS's clock."""
+
+    @property
+    def stops(self) -> int:
+        """How many stops are meant."""
+        return len(self.hosts)
 
 
 def digest_of(definition_arn: str, task: Mapping[str, object]) -> str:
@@ -93,9 +99,18 @@ class Environment(Struct, frozen=True, kw_only=True):
     """Task id → what it runs: an index into `adopted_contents`. Tasks that others started and that
     are ours since somebody said so."""
     adopted_contents: tuple[AdoptedContent, ...] = ()
+    disowned: tuple[str, ...] = ()
+    """Ids of tasks that carry its deployments and that another environment has adopted."""
+    adopted_until: float = 0.0
+    """ECS's clock: before this moment a read may miss a task that was adopted young."""
+    stops_held: bool = False
+    """R24: stops wait for a person's word, also after a restart."""
     lost_past: bool = False
     """It follows one whose records are lost: a start of that one may still arrive, so none of ours
     begins until it certainly would have shown."""
+    past_unread: bool = False
+    """Its cluster could not be read when it was created: whether it follows such a one is not known
+    before it has been."""
     ending: bool = False
     """Its tasks are being stopped; it is deleted when none is left."""
     gate: str = ""
@@ -124,7 +139,14 @@ class Environment(Struct, frozen=True, kw_only=True):
             index = self.adopted.get(short_id(task.arn))
             if index is not None:
                 return self.adopted_contents[index].digest
+        if self.disowned and short_id(task.arn) in self.disowned:
+            return None
         return self.deployed.get(task.started_by)
+
+    @property
+    def place(self) -> str:
+        """Its cluster and name: what a freeze of it says, whoever has the name."""
+        return f"{self.cluster_arn}/{self.name}"
 
     @property
     def group(self) -> str:
@@ -219,11 +241,13 @@ class Freeze(Struct, frozen=True, kw_only=True):
     id: str
     scope: Literal["everything", "cluster", "environment"]
     target: str = ""
-    """The cluster's ARN, or the environment's id."""
+    """The cluster's ARN, or that and the environment's name with a slash between."""
     why: str
     until: float
     """ECS's clock."""
     created_at: float = 0.0
+    unsure: bool = False
+    """It was made before ECS had told its time: `until` is by this machine's clock."""
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -235,6 +259,8 @@ class Hold(Struct, frozen=True, kw_only=True):
     until: float
     """ECS's clock."""
     created_at: float = 0.0
+    unsure: bool = False
+    """It was made before ECS had told its time: `until` is by this machine's clock."""
 
 
 class Gaps(Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from blox.base.ambient import Entropy
 from blox.base.errors import Conflict, InvalidInput, NotFound
+from blox.base.ids import short_id
 from blox.scheduler.model import Confirmation, Environment, Freeze, Hold
 from blox.scheduler.scheduler import Scheduler
 
@@ -37,8 +38,9 @@ class Orders:
         why: str,
     ) -> Freeze:
         """Start and stop nothing there from now on. `target`: "", a cluster's ARN or an
-        environment's id. When this returns, no call leaves any more but those whose first byte has
-        left already. Raises InvalidInput, StoreUnavailable."""
+        environment's place. When this returns, no call leaves any more but those whose first byte
+        has left already. The same freeze asked for again is renewed. Raises InvalidInput,
+        StoreUnavailable."""
         now = self._state.stamp()
         freeze = Freeze(
             id=self._entropy.token(),
@@ -47,8 +49,11 @@ class Orders:
             why=_reason(why),
             until=now + _span(seconds),
             created_at=now,
+            unsure=self._state.domain is None,
         )
-        await self._repository.freeze(freeze)
+        same = (freeze.scope, freeze.target, freeze.why)
+        former = [f.id for f in self._repository.freezes() if (f.scope, f.target, f.why) == same]
+        await self._repository.freeze(freeze, instead_of=former)
         self._scheduler.reconciler.orders_changed()
         return freeze
 
@@ -61,8 +66,7 @@ class Orders:
 
     def freezes(self) -> tuple[Freeze, ...]:
         """Those in force, oldest first."""
-        now = self._state.reads.now()
-        return tuple(f for f in self._repository.freezes() if now < f.until)
+        return tuple(f for f in self._repository.freezes() if self._state.in_force(f))
 
     # --- Hold -------------------------------------------------------------------------------------
 
@@ -79,9 +83,10 @@ class Orders:
             why=_reason(why),
             until=now + _span(seconds),
             created_at=now,
+            unsure=self._state.domain is None,
         )
         await self._repository.hold_host(hold)
-        self._scheduler.reconciler.orders_changed()
+        self._scheduler.reconciler.orders_changed(host_arn)
         return hold
 
     async def release(self, host_arn: str) -> Hold:
@@ -91,13 +96,13 @@ class Orders:
         if held is None or held not in self.holds():
             raise NotFound("That host is not held.")
         await self._repository.release_hosts([held.host_arn])
-        self._scheduler.reconciler.orders_changed()
+        for host in (held.host_arn, host_arn):
+            self._scheduler.reconciler.orders_changed(host)
         return held
 
     def holds(self) -> tuple[Hold, ...]:
         """Those in force, by host."""
-        now = self._state.reads.now()
-        return tuple(hold for hold in self._repository.holds() if now < hold.until)
+        return tuple(hold for hold in self._repository.holds() if self._state.in_force(hold))
 
     # --- Confirm ----------------------------------------------------------------------------------
 
@@ -109,7 +114,7 @@ class Orders:
             raise Conflict(f"No stops of {environment.name} wait to be confirmed.")
         confirmed = Confirmation(
             revision=deployment.revision,
-            stops=tracked.guard.held,
+            hosts=tuple(sorted(short_id(host) for host in tracked.guard.waiting)),
             until=self._state.stamp() + CONFIRMED_FOR,
         )
         await self._repository.replace_environment(

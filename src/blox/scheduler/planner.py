@@ -54,7 +54,7 @@ def judge(facts: SlotFacts, context: Context, *, granted: Cost = Cost.NONE) -> V
     if context.freeze is not None:
         granted = Cost.NONE
     if context.environment.ending:
-        verdict = _in_flight(facts, context) or ending(facts)
+        verdict = _in_flight(facts, context) or held(facts) or ending(facts)
         unwanted = _unwanted(facts) or SlotClass.UNMATCHED
         verdict = msgspec.structs.replace(verdict, slot_class=unwanted, available=False)
         return _frozen(_gated(verdict, context), context)
@@ -81,7 +81,8 @@ def _in_flight(facts: SlotFacts, context: Context) -> Verdict | None:
     if attempt is None:
         return None
     candidates = running(facts)
-    if len(candidates) > 1 and all(task.last_status == RUNNING for task in candidates):
+    two_run = len(candidates) > 1 and all(task.last_status == RUNNING for task in candidates)
+    if two_run and facts.hold is None:
         return surplus(facts, context)
     if attempt.phase is Phase.DOUBT:
         return verdict_of(
@@ -304,6 +305,7 @@ def _can_replace(facts: SlotFacts, context: Context) -> bool:
         and facts.lack is None
         and context.trouble is None
         and context.definition_active
+        and not context.past_open
     )
 
 
@@ -383,6 +385,8 @@ def _rolling(status: DeploymentStatus, *, observing: bool) -> bool:
 
 
 def _why_not(facts: SlotFacts, context: Context) -> str:
+    if context.past_open:
+        return "a start whose record is lost may still arrive"
     if context.trouble is not None:
         return context.trouble.text
     if not context.definition_active:

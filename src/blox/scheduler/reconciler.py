@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
+from msgspec.structs import replace
 
 from blox.base.errors import BloxError, Conflict
 from blox.base.keyqueue import KeyQueue
@@ -113,10 +114,13 @@ class Reconciler:
         tracked.all_dirty = True
         self._queue.add(environment_id)
 
-    def orders_changed(self) -> None:
-        """A freeze or a hold was made, or taken back: every environment is looked at anew."""
+    def orders_changed(self, host_arn: str | None = None) -> None:
+        """A freeze was made or taken back, or this host's hold: whom it concerns looks anew."""
         for tracked in self._state.tracked.values():
-            tracked.all_dirty = True
+            if host_arn is not None and host_arn not in tracked.board.verdicts:
+                continue
+            if host_arn is not None:
+                tracked.touch(host_arn)
             self._queue.add(tracked.id)
 
     def untrack(self, environment_id: str) -> None:
@@ -211,7 +215,13 @@ class Reconciler:
         """Judge what was marked; returns the hosts judged."""
         now = context.now.mono
         if tracked.expires_at is not None and now >= tracked.expires_at:
-            tracked.expires_at, tracked.all_dirty = None, True
+            tracked.expires_at = None
+            for hold in self._state.repository.holds():
+                if hold.host_arn in tracked.board.verdicts and not self._state.in_force(hold):
+                    tracked.touch(hold.host_arn)
+        frozen = None if context.freeze is None else context.freeze.id
+        if frozen != tracked.frozen_by:
+            tracked.frozen_by, tracked.all_dirty = frozen, True
         whole, tracked.all_dirty = tracked.all_dirty, False
         hosts = tracked.dirty
         tracked.dirty = {}
@@ -234,8 +244,8 @@ class Reconciler:
         held_up = board.classes[SlotClass.OUTDATED] or board.classes[SlotClass.FAILING]
         if held_up and not tracked.definition_active:
             self._definition_known(tracked, context)
-        if not board.candidates[Cost.UNMATCHED] and tracked.guard.held:
-            self._unmatched_room(tracked, context)
+        if not context.environment.ending and (board.has_unmatched or tracked.guard.tripped):
+            self._guard(tracked, context)
         if not any(board.candidates[cost] for cost in Cost if cost is not Cost.NONE):
             return
         # Stops of a process that ended without a clean hand-over may still land: they would come
@@ -247,36 +257,52 @@ class Reconciler:
         replaces = any(board.candidates[cost] for cost in _REPLACING)
         known = not replaces or self._definition_known(tracked, context)
         tracked.spent_at = context.now.mono
-        room = self._unmatched_room(tracked, context)
         granted = board.spend(
-            context.environment.policy.max_unavailable, replacing=known, unmatched=room
+            context.environment.policy.max_unavailable,
+            replacing=known,
+            held=tracked.guard.waiting,
         )
         leaving = sum(board.granted.get(host) is Cost.UNMATCHED for host in granted)
         tracked.guard.allowed(leaving, now=context.now.mono)
         for host in granted:
             self._state.judge(tracked, context, host)
 
-    def _unmatched_room(self, tracked: Tracked, context: Context) -> int:
-        """How many daemons on hosts that stopped matching may be stopped without asking (R24)."""
+    def _guard(self, tracked: Tracked, context: Context) -> None:
+        """R24: which daemons on hosts that stopped matching wait for a person."""
         guard, board = tracked.guard, tracked.board
-        was_held = guard.held > 0
-        guard.forget(context.now.mono)
-        room = guard.room(
-            board.unmatched_pending(),
-            hosts=board.tally().hosts,
+        unmatched = board.unmatched_daemons()
+        if guard.judge(
+            unmatched,
+            hosts=board.tally().wanted + board.unmatched_in_motion + len(unmatched),
             environment=context.environment,
             revision=0 if context.target is None else context.target.number,
-            now=context.now.ecs,
-        )
-        if (guard.held > 0) != was_held:
+            now=context.now,
+        ):
             tracked.all_dirty = True  # What is held says so.
             self._queue.add(tracked.id)
             _log.warning(
-                "stops are held for confirmation" if guard.held else "stops are held no more",
+                "stops are held for confirmation" if guard.tripped else "stops are held no more",
                 environment=context.environment.name,
                 stops=guard.held,
             )
-        return room
+        stored = context.environment.stops_held
+        if stored != guard.tripped and not tracked.guard_stored and not context.observing:
+            tracked.guard_stored = True
+            self._tasks.start(self._store_guard(tracked), name=f"guard of {tracked.id}")
+
+    async def _store_guard(self, tracked: Tracked) -> None:
+        """What is held stays held over a restart."""
+        try:
+            environment = self._state.repository.environment(tracked.id)
+            if environment is not None and environment.deleted_at is None:
+                after = replace(environment, stops_held=tracked.guard.tripped)
+                await self._state.repository.replace_environment(after, was=environment)
+        except BloxError as error:
+            _log.warning("could not note what is held", problem=error.message)
+            await asyncio.sleep(STORE_RETRY)
+        finally:
+            tracked.guard_stored = False
+            self._queue.add(tracked.id)
 
     def _definition_known(self, tracked: Tracked, context: Context) -> bool:
         """Whether the target's definition was seen ACTIVE lately: replacing by one that cannot
@@ -406,15 +432,19 @@ class Reconciler:
             or (breaker is not None and breaker.open)
             or cluster is None
             or cluster.read_error is not None
-            or self._frozen(tracked)
+            or self._must_wait(tracked)
             # Nothing is replaced until stops of the process before can land no more (`_spend`).
             or self._state.clock.monotonic() < self._state.surplus_from
             or self._excused()
         )
 
-    def _frozen(self, tracked: Tracked) -> bool:
+    def _must_wait(self, tracked: Tracked) -> bool:
+        """Frozen, or a start of a lost past may still arrive: nothing may be started."""
         environment = self._state.repository.environment(tracked.id)
-        return environment is not None and self._state.freeze_of(environment) is not None
+        return environment is not None and (
+            self._state.freeze_of(environment) is not None
+            or self._state.past_open(tracked, environment)
+        )
 
     @staticmethod
     def _hopeless(tracked: Tracked) -> bool:
@@ -433,8 +463,12 @@ class Reconciler:
         if when is not None:
             self._queue.add_at(tracked.id, when)
         # A freeze or a hold ends by itself, by ECS's clock.
-        ends = self._state.next_expiry(tracked.cluster_arn)
+        ends = self._state.next_expiry()
         if ends is not None:
             now = self._state.now()
-            tracked.expires_at = now.mono + max(0.0, ends - now.ecs) + EXPIRY_MARGIN
+            when = now.mono + max(0.0, ends - now.ecs) + EXPIRY_MARGIN
+            if tracked.expires_at is None or when < tracked.expires_at:
+                tracked.expires_at = when
+        if tracked.expires_at is not None:
+            # Asked for each time: one that has ended in this moment must not be missed.
             self._queue.add_at(tracked.id, tracked.expires_at)

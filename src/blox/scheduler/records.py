@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from blox.base.ids import short_id
+from blox.ecs.model import Task
 from blox.scheduler.model import Deployment, Environment, Freeze, Hold, Intent, Migration
 from blox.store import codec, keys
 from blox.store.port import ABSENT
@@ -76,10 +78,15 @@ class Records:
         """Environment id → sequence → deployment."""
         self._by_id: dict[str, Deployment] = {}
         self._intents: dict[str, Intent] = {}
+        self._owner_by_deployment: dict[str, str] = {}
+        self._owner_by_task: dict[str, str] = {}
+        """Deployment id, and id of an adopted task → environment or tombstone."""
         self._freezes: dict[str, Freeze] = {}
         self._holds: dict[str, Hold] = {}
-        self._held_machines: dict[str, Hold] = {}
-        """Instance id → hold: a machine that registers anew is still held."""
+        self._held_machines: dict[str, dict[str, Hold]] = {}
+        """Instance id → host → hold: a machine that registers anew is still held."""
+        self.orders = 0
+        """Grows with each freeze and hold that is made or taken back."""
         self._migrations: dict[str, Migration] = {}
         self._live: tuple[Environment, ...] | None = None
         self._listed_intents: tuple[Intent, ...] | None = None
@@ -100,6 +107,8 @@ class Records:
         self._held[key] = _Held(value, revision)
         if isinstance(value, Environment):
             self._environments[value.id] = value
+            self._owner_by_deployment.update(dict.fromkeys(value.deployed, value.id))
+            self._owner_by_task.update(dict.fromkeys(value.adopted, value.id))
             self._live = None
             if value.deleted_at is None:
                 self._names[value.cluster_arn, value.name] = value.id
@@ -111,9 +120,11 @@ class Records:
             self._listed_intents = None
         elif isinstance(value, Freeze):
             self._freezes[value.id] = value
+            self.orders += 1
         elif isinstance(value, Hold):
             self._holds[value.host_arn] = value
-            self._held_machines[value.instance_id] = value
+            self._held_machines.setdefault(value.instance_id, {})[value.host_arn] = value
+            self.orders += 1
         elif isinstance(value, Migration):
             self._migrations[value.environment_id] = value
 
@@ -123,6 +134,8 @@ class Records:
         value = None if held is None else held.value
         if isinstance(value, Environment):
             del self._environments[value.id]
+            _disown(self._owner_by_deployment, value.deployed, value.id)
+            _disown(self._owner_by_task, value.adopted, value.id)
             self._live = None
             if self._names.get((value.cluster_arn, value.name)) == value.id:
                 del self._names[value.cluster_arn, value.name]
@@ -136,10 +149,14 @@ class Records:
             self._listed_intents = None
         elif isinstance(value, Freeze):
             del self._freezes[value.id]
+            self.orders += 1
         elif isinstance(value, Hold):
             del self._holds[value.host_arn]
-            if self._held_machines.get(value.instance_id) is value:
+            records = self._held_machines[value.instance_id]
+            del records[value.host_arn]
+            if not records:
                 del self._held_machines[value.instance_id]
+            self.orders += 1
         elif isinstance(value, Migration):
             del self._migrations[value.environment_id]
 
@@ -187,11 +204,25 @@ class Records:
         return tuple(sorted(self._freezes.values(), key=lambda f: (f.created_at, f.id)))
 
     def hold(self, host_arn: str, instance_id: str = "") -> Hold | None:
-        """The host's or its machine's, over or not."""
-        held = self._holds.get(host_arn)
-        if held is None and instance_id:
-            held = self._held_machines.get(instance_id)
-        return held
+        """The host's or its machine's, over or not; of several the one that lasts longest."""
+        if not self._holds:
+            return None
+        found = [self._holds[host_arn]] if host_arn in self._holds else []
+        if instance_id:
+            found += self._held_machines.get(instance_id, {}).values()
+        return max(found, key=lambda hold: (hold.until, hold.host_arn), default=None)
+
+    def deployed_by(self, deployment_id: str) -> Environment | None:
+        """The environment or tombstone that had this deployment."""
+        found = self._owner_by_deployment.get(deployment_id)
+        return None if found is None else self._environments[found]
+
+    def owner(self, task: Task) -> Environment | None:
+        """The environment or tombstone that has adopted the task, or whose deployment it names."""
+        found = self._owner_by_task.get(short_id(task.arn)) if self._owner_by_task else None
+        if found is None:
+            found = self._owner_by_deployment.get(task.started_by)
+        return None if found is None else self._environments[found]
 
     def holds(self) -> tuple[Hold, ...]:
         """By host; those that are over included."""
@@ -210,6 +241,12 @@ class Records:
         if self._listed_intents is None:
             self._listed_intents = tuple(self._intents.values())
         return self._listed_intents
+
+
+def _disown(owners: dict[str, str], ids: Iterable[str], environment_id: str) -> None:
+    for id_ in ids:
+        if owners.get(id_) == environment_id:
+            del owners[id_]
 
 
 def _sorted(environments: Iterable[Environment]) -> tuple[Environment, ...]:

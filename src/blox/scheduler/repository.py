@@ -14,13 +14,14 @@ The cost: two transactions for each start call (open, settle), none for a host, 
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from blox.base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from blox.base.errors import Conflict, InvalidInput, NotFound
+from blox.ecs.model import Task
 from blox.scheduler.model import (
     Deployment,
     DeploymentStatus,
@@ -31,16 +32,13 @@ from blox.scheduler.model import (
     Migration,
     Settled,
 )
-from blox.scheduler.records import Clean, Copied, Name, Records, decode, encode
+from blox.scheduler.records import Clean, Copied, Name
+from blox.scheduler.writer import Writer
 from blox.store import keys
-from blox.store.errors import StoreRefused, StoreUnavailable, StoreUnknown
-from blox.store.port import ABSENT, Compare, Delete, Put, Record, Store
+from blox.store.port import ABSENT, Store
 
 DEPLOYMENTS_KEPT: Final = 50
 _SETTLE_ATTEMPTS: Final = 5
-
-Writes = Mapping[str, Struct | None]
-"""Key → its new value; None deletes it."""
 
 
 class Loaded(Struct, frozen=True):
@@ -53,7 +51,7 @@ class Loaded(Struct, frozen=True):
     """The last owner left with nothing open (`mark_clean`)."""
 
 
-class Repository:
+class Repository(Writer):
     """For one owner of the store: what others write is noticed only when it gets in the way.
 
     Every changing method may raise StoreUnavailable (nothing happened), StoreUnknown (nobody knows
@@ -61,26 +59,13 @@ class Repository:
     """
 
     def __init__(self, store: Store, *, deployments_kept: int = DEPLOYMENTS_KEPT) -> None:
-        self._store = store
+        super().__init__(store)
         self._kept = max(1, deployments_kept)
-        self._records = Records()
-        self._unsure: dict[str, None] = {}
-        """Keys of which memory may be wrong."""
-        self._abandoned: dict[str, None] = {}
-        """Keys of intents whose call will never be sent: deleted with the next transaction."""
-        self._running: set[asyncio.Future[None]] = set()
 
     async def load(self) -> Loaded:
         """Read everything. Raises StoreRefused, naming the key, for what cannot be read."""
-        listing = await self._store.list(keys.ROOT)
-        records = Records()
-        clean = False
-        for record in listing.records:
-            value = _decoded(record)
-            clean = clean or isinstance(value, Clean)
-            if value is not None:
-                records.place(record.key, value, record.modified)
-        self._records, self._unsure, self._abandoned = records, {}, {}
+        clean = await self.read_all()
+        records = self.records
         environments = records.live() + records.tombstones()
         return Loaded(
             environments=environments,
@@ -93,71 +78,89 @@ class Repository:
 
     def environments(self) -> tuple[Environment, ...]:
         """The live ones, by cluster, then name."""
-        return self._records.live()
+        return self.records.live()
 
     def environment(self, environment_id: str) -> Environment | None:
         """Live or tombstone."""
-        return self._records.environment(environment_id)
+        return self.records.environment(environment_id)
 
     def find(self, cluster_arn: str, name: str) -> Environment | None:
         """The live environment of this name."""
-        return self._records.find(cluster_arn, name)
+        return self.records.find(cluster_arn, name)
 
     def named(self, name: str) -> list[Environment]:
         """The live environments of this name on every cluster, by cluster."""
-        return [environment for environment in self._records.live() if environment.name == name]
+        return [environment for environment in self.records.live() if environment.name == name]
 
     def tombstones(self) -> tuple[Environment, ...]:
         """Deleted environments that are not yet forgotten, by cluster, then name."""
-        return self._records.tombstones()
+        return self.records.tombstones()
 
     def deployments(self, environment_id: str) -> tuple[Deployment, ...]:
         """Those that are kept, newest first."""
-        return self._records.deployments(environment_id)
+        return self.records.deployments(environment_id)
 
     def deployment(self, deployment_id: str) -> Deployment | None:
         """None when it is unknown, or no longer kept."""
-        return self._records.deployment(deployment_id)
+        return self.records.deployment(deployment_id)
 
     def newest_deployment(self, environment_id: str) -> Deployment | None:
         """The one with the highest sequence, whatever its status."""
-        return self._records.newest_deployment(environment_id)
+        return self.records.newest_deployment(environment_id)
 
     def intents(self) -> tuple[Intent, ...]:
         """Open and retained ones, in the order in which they became known."""
-        return self._records.intents()
+        return self.records.intents()
 
     def intent(self, intent_id: str) -> Intent | None:
         """None when it was dropped, or never opened."""
-        return self._records.intent(intent_id)
+        return self.records.intent(intent_id)
 
     def freezes(self) -> tuple[Freeze, ...]:
         """Oldest first; those that are over included."""
-        return self._records.freezes()
+        return self.records.freezes()
 
     def hold(self, host_arn: str, instance_id: str = "") -> Hold | None:
         """The host's or its machine's, over or not."""
-        return self._records.hold(host_arn, instance_id)
+        return self.records.hold(host_arn, instance_id)
+
+    def deployed_by(self, deployment_id: str) -> Environment | None:
+        """The environment or tombstone that had this deployment."""
+        return self.records.deployed_by(deployment_id)
+
+    def owner(self, task: Task) -> Environment | None:
+        """The environment or tombstone that has adopted the task, or whose deployment it names."""
+        return self.records.owner(task)
+
+    @property
+    def orders(self) -> int:
+        """Grows with each freeze and hold that is made or taken back."""
+        return self.records.orders
 
     def holds(self) -> tuple[Hold, ...]:
         """By host; those that are over included."""
-        return self._records.holds()
+        return self.records.holds()
 
     def migration(self, environment_id: str) -> Migration | None:
         """The replacement of a DAEMON service by this environment."""
-        return self._records.migration(environment_id)
+        return self.records.migration(environment_id)
 
     def migrations(self) -> tuple[Migration, ...]:
         """By environment."""
-        return self._records.migrations()
+        return self.records.migrations()
 
     # --- Environments -----------------------------------------------------------------------------
 
     async def create_environment(
-        self, environment: Environment, *, instead_of: Sequence[Environment] = ()
+        self,
+        environment: Environment,
+        *,
+        instead_of: Sequence[Environment] = (),
+        unless: Callable[[], str] = lambda: "",
     ) -> None:
-        """`instead_of`: tombstones whose tasks it takes over; they are forgotten with it. Raises
-        Conflict when a live environment of its cluster has its name."""
+        """`instead_of`: tombstones whose tasks it takes over; they are forgotten with it. `unless`:
+        as for `replace_environment`. Raises Conflict when a live environment of its cluster has its
+        name."""
         name_key = keys.name(environment.cluster_arn, environment.name)
         key = keys.environment(environment.id)
         conflict = (
@@ -168,27 +171,32 @@ class Repository:
         compares = {name_key: ABSENT, key: ABSENT}
         writes: dict[str, Struct | None] = {name_key: Name(environment.id), key: environment}
         for tombstone in instead_of:
-            held = self._held_environment(tombstone.id, tombstone)
-            if held.deleted_at is None:
-                raise Conflict(f"The environment {held.name} is not deleted.")
-            compares[keys.environment(held.id)] = self._records.revision(keys.environment(held.id))
+            held = self.environment(tombstone.id)
+            if held is None or held != tombstone:
+                raise Conflict("What an environment of this name left has changed; try again.")
+            compares[keys.environment(held.id)] = self.records.revision(keys.environment(held.id))
             gone = [keys.deployment(held.id, d.sequence) for d in self.deployments(held.id)]
             writes |= dict.fromkeys((keys.environment(held.id), *gone))
-        await self._change(compares, writes, conflict)
+        await self.change(compares, writes, conflict, unless)
 
     async def replace_environment(
-        self, environment: Environment, *, was: Environment | None = None
+        self,
+        environment: Environment,
+        *,
+        was: Environment | None = None,
+        unless: Callable[[], str] = lambda: "",
     ) -> None:
         """Store a changed environment or tombstone under its id.
 
         `was`: what the change was computed from; default: what is known at this call. Its name,
-        cluster and deletion cannot change here.
+        cluster and deletion cannot change here. `unless()`: asked when nothing can come in between
+        any more; what it says, if anything, is raised as Conflict.
         """
         held = self._held_environment(environment.id, was)
         if _identity(held) != _identity(environment):
             raise InvalidInput("An environment's name, cluster and deletion do not change so.")
         key = keys.environment(environment.id)
-        await self._change({key: self._records.revision(key)}, {key: environment})
+        await self.change({key: self.records.revision(key)}, {key: environment}, unless=unless)
 
     async def delete_environment(
         self, tombstone: Environment, *, was: Environment | None = None
@@ -200,8 +208,8 @@ class Repository:
         if held.deleted_at is not None:
             raise Conflict(f"The environment {held.name} is deleted already.")
         key = keys.environment(tombstone.id)
-        await self._change(
-            {key: self._records.revision(key)},
+        await self.change(
+            {key: self.records.revision(key)},
             {
                 key: tombstone,
                 keys.name(held.cluster_arn, held.name): None,
@@ -221,7 +229,7 @@ class Repository:
             raise Conflict(f"The environment {held.name} is not deleted.")
         key = keys.environment(environment_id)
         gone = [keys.deployment(environment_id, d.sequence) for d in self.deployments(held.id)]
-        await self._change({key: self._records.revision(key)}, dict.fromkeys((key, *gone)), None)
+        await self.change({key: self.records.revision(key)}, dict.fromkeys((key, *gone)), None)
 
     # --- Deployments ------------------------------------------------------------------------------
 
@@ -248,20 +256,20 @@ class Repository:
             raise InvalidInput("A deployment changes neither name nor cluster, and only its own.")
         key = keys.environment(held.id)
         new = keys.deployment(held.id, deployment.sequence)
-        compares = {key: self._records.revision(key), new: ABSENT}
+        compares = {key: self.records.revision(key), new: ABSENT}
         writes: dict[str, Struct | None] = dict.fromkeys(self._outdated(deployment))
         writes |= {key: environment_after, new: deployment}
         if superseded is not None:
             old = keys.deployment(held.id, superseded.sequence)
             compares[old] = self._held_deployment(superseded)
             writes[old] = superseded
-        await self._change(compares, writes)
+        await self.change(compares, writes)
 
     async def save_deployment(self, deployment: Deployment) -> None:
         """Store a deployment's new state. Raises NotFound when it is not kept any more."""
         revision = self._held_deployment(deployment)
         key = keys.deployment(deployment.environment_id, deployment.sequence)
-        await self._change({key: revision}, {key: deployment})
+        await self.change({key: revision}, {key: deployment})
 
     def _outdated(self, new: Deployment) -> list[str]:
         """Keys of the deployments that `new` pushes out."""
@@ -287,12 +295,12 @@ class Repository:
         if held is None or held.deleted_at is not None:
             raise Conflict("The environment of this start has been deleted.")
         environment, key = keys.environment(held.id), keys.intent(intent.id)
-        compares = {environment: self._records.revision(environment), key: ABSENT}
+        compares = {environment: self.records.revision(environment), key: ABSENT}
         writes: dict[str, Struct | None] = {keys.intent(id_): None for id_ in drop}
         try:
-            await self._change(compares, writes | {key: intent})
+            await self.change(compares, writes | {key: intent})
         except asyncio.CancelledError:
-            self._abandon(key)
+            self.abandon(key)
             raise
 
     async def settle_intent(self, intent: Intent, *, drop: Sequence[str] = ()) -> Intent:
@@ -311,7 +319,7 @@ class Repository:
             if merged == held and not drop:
                 return held
             try:
-                await self._change({key: self._records.revision(key)}, dropped | {key: merged})
+                await self.change({key: self.records.revision(key)}, dropped | {key: merged})
             except Conflict:
                 continue
             return merged
@@ -321,48 +329,49 @@ class Repository:
         """Delete intents, in one transaction; none if there is nothing to delete."""
         known = [keys.intent(id_) for id_ in ids if self.intent(id_) is not None]
         if known:
-            await self._change({}, dict.fromkeys(known))
+            await self.change({}, dict.fromkeys(known))
 
     # --- What people ask for a while --------------------------------------------------------------
 
-    async def freeze(self, freeze: Freeze) -> None:
-        """Store a freeze under its id."""
-        await self._change({}, {keys.freeze(freeze.id): freeze})
+    async def freeze(self, freeze: Freeze, *, instead_of: Sequence[str] = ()) -> None:
+        """Store a freeze under its id, and delete those that it replaces."""
+        former: dict[str, Struct | None] = {keys.freeze(id_): None for id_ in instead_of}
+        await self.change({}, former | {keys.freeze(freeze.id): freeze})
 
     async def thaw(self, ids: Sequence[str]) -> None:
         """Delete these freezes, in one transaction."""
         known = {freeze.id for freeze in self.freezes()}
         gone = [keys.freeze(id_) for id_ in ids if id_ in known]
         if gone:
-            await self._change({}, dict.fromkeys(gone))
+            await self.change({}, dict.fromkeys(gone))
 
     async def hold_host(self, hold: Hold) -> None:
         """Store a host's hold; it replaces a former one."""
-        await self._change({}, {keys.hold(hold.host_arn): hold})
+        await self.change({}, {keys.hold(hold.host_arn): hold})
 
     async def release_hosts(self, hosts: Sequence[str]) -> None:
         """Delete these hosts' holds, in one transaction."""
         held = [keys.hold(host) for host in hosts if self.hold(host) is not None]
         if held:
-            await self._change({}, dict.fromkeys(held))
+            await self.change({}, dict.fromkeys(held))
 
     async def save_migration(
         self, migration: Migration, environment: Environment | None = None
     ) -> None:
         """Store a migration's state, and with it its environment's if that changes."""
         key = keys.migration(migration.environment_id)
-        compares = {key: self._records.revision(key)}
+        compares = {key: self.records.revision(key)}
         writes: dict[str, Struct | None] = {key: migration}
         self._with_environment(environment, compares, writes)
-        await self._change(compares, writes)
+        await self.change(compares, writes)
 
     async def end_migration(self, environment: Environment) -> None:
         """Delete the migration to this environment, and store the environment as it is after."""
         key = keys.migration(environment.id)
-        compares = {key: self._records.revision(key)}
+        compares = {key: self.records.revision(key)}
         writes: dict[str, Struct | None] = {key: None}
         self._with_environment(environment, compares, writes)
-        await self._change(compares, writes)
+        await self.change(compares, writes)
 
     def _with_environment(
         self,
@@ -375,161 +384,41 @@ class Repository:
             if _identity(held) != _identity(environment):
                 raise InvalidInput("An environment's name, cluster and deletion do not change so.")
             key = keys.environment(environment.id)
-            compares[key] = self._records.revision(key)
+            compares[key] = self.records.revision(key)
             writes[key] = environment
 
     # --- Clean hand-over --------------------------------------------------------------------------
 
     async def mark_clean(self) -> None:
         """The last act of an owner that leaves with nothing open."""
-        await self._change({}, {keys.CLEAN: Clean()})
+        await self.change({}, {keys.CLEAN: Clean()})
 
     async def take_clean(self) -> bool:
         """Whether the last owner left so. The mark is gone when this returns."""
-        if await self._store.get(keys.CLEAN) is None:
+        if await self.store.get(keys.CLEAN) is None:
             return False
-        await self._change({}, {keys.CLEAN: None})
+        await self.change({}, {keys.CLEAN: None})
         return True
 
     # --- Backup -----------------------------------------------------------------------------------
 
     async def mark_copied(self, *, copied: bool) -> None:
         """Say in the store that what is copied from it now is a copy; or that it is none."""
-        await self._change({}, {keys.COPIED: Copied() if copied else None})
+        await self.change({}, {keys.COPIED: Copied() if copied else None})
 
     async def take_copied(self) -> bool:
         """Whether this store is a backup that is in use from now on. The mark is gone when this
         returns, and every environment knows that starts may have been made that it does not."""
-        if await self._store.get(keys.COPIED) is None:
+        if await self.store.get(keys.COPIED) is None:
             return False
         writes: dict[str, Struct | None] = {keys.COPIED: None}
         compares: dict[str, int] = {}
-        for environment in self.environments():
+        for environment in (*self.environments(), *self.tombstones()):
             key = keys.environment(environment.id)
-            compares[key] = self._records.revision(key)
+            compares[key] = self.records.revision(key)
             writes[key] = msgspec.structs.replace(environment, lost_past=True)
-        await self._change(compares, writes)
+        await self.change(compares, writes)
         return True
-
-    # --- Transactions -----------------------------------------------------------------------------
-
-    def _change(
-        self, compares: Mapping[str, int], writes: Writes, conflict: str | None = None
-    ) -> Awaitable[None]:
-        """Begin a transaction now, by what is known now. It goes on if who awaits it is cancelled:
-        what is being written cannot be called back, and memory must learn of it."""
-        running = asyncio.ensure_future(self._transact(compares, writes, conflict))
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
-        return asyncio.shield(running)
-
-    async def _transact(
-        self, compares: Mapping[str, int], writes: Writes, conflict: str | None
-    ) -> None:
-        await self._clear_up()
-        abandoned = tuple(self._abandoned)
-        encoded: dict[str, bytes | None] = dict.fromkeys(abandoned)
-        encoded |= {key: None if value is None else encode(value) for key, value in writes.items()}
-        try:
-            outcome = await self._store.transact(
-                [Compare(key, revision) for key, revision in compares.items()],
-                [Delete(key) if data is None else Put(key, data) for key, data in encoded.items()],
-            )
-            applied, revision = outcome.applied, outcome.revision
-        except StoreUnknown as unknown:
-            revision = await self._after_unknown(unknown, compares, encoded)
-            applied = True
-        except asyncio.CancelledError:
-            self._doubt(compares, writes)
-            raise
-        if not applied:
-            self._unsure |= dict.fromkeys((*compares, *writes))
-            await self._clear_up()
-            raise Conflict(conflict or "What this change was made for has changed meanwhile.")
-        for key in abandoned:
-            self._abandoned.pop(key, None)
-        self._remember(writes, revision)
-
-    async def _after_unknown(
-        self,
-        unknown: StoreUnknown,
-        compares: Mapping[str, int],
-        encoded: Mapping[str, bytes | None],
-    ) -> int:
-        """The revision at which a transaction was applied whose answer was lost.
-
-        Raises StoreUnavailable if it was not applied, StoreUnknown if reading back fails too.
-        """
-        try:
-            revision = await self._read_back(compares, encoded)
-        except BaseException as error:
-            self._doubt(compares, encoded)
-            if isinstance(error, Unavailable):
-                raise unknown from None
-            raise
-        if revision is None:
-            # A store of several members may still apply it, after all.
-            self._doubt(compares, encoded)
-            raise StoreUnavailable(f"Nothing was written: {unknown.message}") from unknown
-        return revision
-
-    def _remember(self, writes: Writes, revision: int) -> None:
-        for key, value in writes.items():
-            if value is None:
-                self._records.remove(key)
-            elif key not in self._abandoned:
-                self._records.place(key, value, revision)
-
-    async def _read_back(
-        self, compares: Mapping[str, int], encoded: Mapping[str, bytes | None]
-    ) -> int | None:
-        """The revision at which a transaction was applied, or None if it was not.
-
-        It was applied whole or not at all, so one of its writes tells.
-        """
-        for key, data in encoded.items():
-            record = await self._store.get(key)
-            if data is None and record is not None:
-                return None
-            if data is not None:
-                same = record is not None and record.value == data
-                new = record is not None and record.modified != compares.get(key)
-                return record.modified if record is not None and same and new else None
-        return 0
-
-    def _doubt(self, compares: Mapping[str, int], written: Iterable[str]) -> None:
-        """This may be applied, now or later: read it again; abandon the intents that it opens."""
-        for key in written:
-            if key.startswith(keys.INTENTS) and compares.get(key) == ABSENT:
-                self._abandon(key)
-        self._unsure |= dict.fromkeys((*compares, *written))
-
-    def _abandon(self, key: str) -> None:
-        """The call of this intent will not be sent: it must not hold its hosts in doubt."""
-        self._abandoned[key] = None
-        self._records.remove(key)
-
-    async def _clear_up(self) -> None:
-        """Read again what memory may have wrong. Raises StoreUnavailable while that fails."""
-        while self._unsure:
-            key = next(iter(self._unsure))
-            del self._unsure[key]  # Now, so that a doubt that comes up while reading stays.
-            before = self._records.revision(key)
-            try:
-                record = await self._store.get(key)
-            except BaseException:
-                self._unsure[key] = None
-                raise
-            if self._records.revision(key) == before and key not in self._abandoned:
-                if record is None:
-                    self._records.remove(key)
-                else:
-                    self._place(record)
-
-    def _place(self, record: Record) -> None:
-        value = _decoded(record)
-        if value is not None:
-            self._records.place(record.key, value, record.modified)
 
     def _held_environment(self, environment_id: str, was: Environment | None) -> Environment:
         held = self.environment(environment_id)
@@ -543,16 +432,9 @@ class Repository:
         """Its revision."""
         if self.deployment(deployment.id) is None:
             raise NotFound(f"The deployment {deployment.id} is not kept any more.")
-        return self._records.revision(
+        return self.records.revision(
             keys.deployment(deployment.environment_id, deployment.sequence)
         )
-
-
-def _decoded(record: Record) -> Struct | None:
-    try:
-        return decode(record.key, record.value)
-    except StoreRefused as error:
-        raise StoreRefused(f"{record.key}: {error.message}") from error
 
 
 def _identity(environment: Environment) -> tuple[str, str, float | None]:

@@ -28,6 +28,10 @@ LAST_ANSWERS = 8.0
 """Seconds that a stopping scheduler waits for answers; what is still open then stays an intent."""
 
 
+_LONG = 86_400.0
+"""Seconds by which no clock is wrong."""
+
+
 class Hands(Struct, frozen=True, kw_only=True):
     """What it takes to act. A scheduler without them observes."""
 
@@ -84,6 +88,7 @@ class Scheduler:
             None if hands is None else hands.acts,
             tokens=None if hands is None else hands.tokens,
             owned=(lambda: None) if hands is None else hands.owned,
+            changed=self.reconciler.track,
         )
         self.housekeeping = Housekeeping(
             self.state, self.doubts, touched=self._touch, ended=self.reconciler.untrack
@@ -96,7 +101,7 @@ class Scheduler:
     async def start(self) -> None:
         """Load what is stored and begin. Waits for nothing but the store."""
         state = self.state
-        copied = await state.repository.take_copied()
+        copied = not self.observing and await state.repository.take_copied()
         clean = (self.observing or await state.repository.take_clean()) and not copied
         if copied:
             _log.warning(
@@ -108,13 +113,15 @@ class Scheduler:
         if known and not clean:
             assumptions = state.assumptions
             state.surplus_from = now + assumptions.request_life + assumptions.acceptance_lag
+        long_ago = state.reads.now() - _LONG
+        state.adopted_before = {e.id for e in known if e.adopted and e.adopted_until > long_ago}
         for intent in state.repository.intents():
             state.book.restore(intent, acquired_at=now)
         self.reconciler.start()
         self.doubts.start()
         self.housekeeping.start()
         if known and not clean:
-            self.migrator.not_before = now + state.assumptions.signature_age
+            self.migrator.unclean_since = now
         self.migrator.start()
         if self.executor is not None:
             self.executor.start()
@@ -167,6 +174,7 @@ class Scheduler:
             return
         state = self.state
         settled = not state.book.unsettled() and not state.stops.doubted
+        settled = settled and self.migrator.settled
         if answered and settled and state.clock.monotonic() >= state.surplus_from:
             await self._mark_clean()
         else:

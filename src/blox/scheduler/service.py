@@ -9,13 +9,19 @@ from msgspec.structs import replace
 
 from blox.base.ambient import Entropy
 from blox.base.errors import BloxError, Conflict, InvalidInput, NotFound, Unavailable
-from blox.base.ids import is_cluster_reference, is_definition_reference, is_environment_name
+from blox.base.ids import (
+    is_cluster_reference,
+    is_definition_reference,
+    is_environment_name,
+    short_id,
+)
 from blox.ecs.errors import EcsError, EcsRefused
 from blox.ecs.model import ACTIVE, ClusterDocument, Task, TaskDefinition
+from blox.ecs.seen import ClusterSeen
 from blox.ecs.selector import parse
 from blox.ecs.wire import overrides_problem
-from blox.scheduler.adopting import Adopting, Existing
-from blox.scheduler.adoption import Choice, heir_of
+from blox.scheduler.adopting import Adopting, Existing, NotRead
+from blox.scheduler.adoption import Choice, Sorted, heir_of
 from blox.scheduler.board import allowance
 from blox.scheduler.deployments import Happening, advance
 from blox.scheduler.model import (
@@ -62,6 +68,8 @@ class SchedulerService:
         self._repository = scheduler.state.repository
         self._reads = scheduler.state.reads
         self._entropy = entropy
+        self._creating: dict[str, int] = {}
+        """Cluster → creations under way there."""
         self.adopting = Adopting(scheduler, self._definition)
         self.orders = Orders(scheduler, entropy)
         self.takeover = Takeover(scheduler)
@@ -110,11 +118,16 @@ class SchedulerService:
         )
         if existing is Existing.BESIDE:
             environment = replace(environment, policy=replace(policy, beside=True))
+        cluster = environment.cluster_arn
+        self._creating[cluster] = self._creating.get(cluster, 0) + 1
         try:
             return await self._create(environment, existing, ask_scale_in=not accept_no_scale_in)
-        except BloxError:
-            self._unfollow(environment.cluster_arn)
+        except BloxError as error:
+            if self._creating[cluster] == 1 and not isinstance(error, NotRead):
+                self._unfollow(cluster)
             raise
+        finally:
+            self._creating[cluster] -= 1
 
     def _unfollow(self, cluster_arn: str) -> None:
         """Watch the cluster no more if nobody needs it."""
@@ -125,24 +138,70 @@ class SchedulerService:
     async def _create(
         self, environment: Environment, existing: Existing | None, *, ask_scale_in: bool
     ) -> Environment:
-        await self._state.view.follow(environment.cluster_arn)
+        view = self._state.view
+        await view.follow(environment.cluster_arn)
         read = await self.adopting.first_look(environment.cluster_arn)
-        tombstones = self._heritage(environment)
-        environment = heir_of(environment, tombstones)
-        if read:
-            if self.adopting.has_lost_past(environment):
+        if not read and existing is None and not environment.policy.beside:
+            raise NotRead(_not_read(environment, view.cluster(environment.cluster_arn)))
+        if read and existing is None and not environment.policy.beside:
+            self.adopting.ask_about_tasks(self._heir(environment)[0])
+        if read and ask_scale_in and environment.policy.when_idle is None:
+            await self.adopting.ask_about_scale_in(environment)
+        async with self.adopting.one_at_a_time:
+            environment, tombstones = self._heir(environment)
+            environment = replace(environment, past_unread=not read)
+            if read and self._state.has_lost_past(environment):
                 environment = replace(environment, lost_past=True)
-            if existing is None and not environment.policy.beside:
-                self.adopting.ask_about_tasks(environment)
-            if ask_scale_in and environment.policy.when_idle is None:
-                await self.adopting.ask_about_scale_in(environment)
-        if existing in (Existing.ADOPT, Existing.STOP):
-            environment, _ = await self.adopting.with_adopted(
-                environment, Choice(), to_replace=existing is Existing.STOP
+                self._state.expect_late_calls()
+            adopted = Sorted()
+            if existing in (Existing.ADOPT, Existing.STOP):
+                environment, adopted = await self.adopting.with_adopted(
+                    environment, Choice(), to_replace=existing is Existing.STOP
+                )
+            after = environment
+
+            def overtaken() -> str:
+                if self._heritage(after) != tombstones:
+                    return "What a deleted environment of this name left has changed; try again."
+                return self.adopting.overtaken(after, adopted, planned=True)
+
+            await self._repository.create_environment(
+                after, instead_of=tombstones, unless=overtaken
             )
-        await self._repository.create_environment(environment, instead_of=tombstones)
+        # Somebody may have stopped watching the cluster before this environment was there.
+        await view.follow(environment.cluster_arn)
         self._scheduler.reconciler.track(environment.id)
         return environment
+
+    def _heir(self, environment: Environment) -> tuple[Environment, list[Environment]]:
+        """The environment with what deleted ones of its name left, and those."""
+        tombstones = self._heritage(environment)
+        taken = {
+            short_id(task.arn)
+            for tombstone in tombstones
+            for task in self._state.tasks_of(tombstone)
+            if (owner := self._repository.owner(task)) is not None and owner.deleted_at is None
+        }
+        return heir_of(environment, tombstones, taken=taken, carried=self._carried), tombstones
+
+    def _carried(self, deployment_id: str) -> bool:
+        """R10: whether a task may carry this id: one is live, or a start with it is open, or the
+        environment was deleted so lately that reads may miss one."""
+        environment = self._repository.deployed_by(deployment_id)
+        cluster = None
+        if environment is not None:
+            cluster = self._state.view.cluster(environment.cluster_arn)
+        if environment is None or cluster is None or not cluster.primed:
+            return True
+        lately = self._state.reads.now() - self._state.book.window
+        return (
+            (environment.deleted_at or 0.0) > lately
+            or any(task.live for task in self._state.view.started_by(deployment_id))
+            or any(
+                attempt.intent.deployment_id == deployment_id
+                for attempt in self._state.book.on_cluster(environment.cluster_arn)
+            )
+        )
 
     def _heritage(self, environment: Environment) -> list[Environment]:
         """Deleted environments of this name and cluster that are not forgotten yet."""
@@ -183,19 +242,27 @@ class SchedulerService:
 
     async def delete(self, environment_id: str, *, stop_tasks: bool = False) -> None:
         """Delete it. Its tasks go on running, and are listed as orphans; or, with `stop_tasks`,
-        they are stopped first, paced, and it is deleted when none is left. Idempotent."""
+        they are stopped first, paced, and it is deleted when none is left. Idempotent.
+
+        Raises Conflict while hosts are its own that a DAEMON service minds to leave alone.
+        """
         environment = self._repository.environment(environment_id)
         if environment is None or environment.deleted_at is not None:
             return
-        if stop_tasks:
-            if not environment.ending:
-                after = replace(environment, ending=True, token=self._entropy.uuid())
-                await self._repository.replace_environment(after, was=environment)
-                self._scheduler.reconciler.track(environment_id)
+        with self.takeover.nobody_left_alone(environment):
+            if stop_tasks:
+                await self._begin_ending(environment)
+                return
+            tombstone = replace(environment, ending=False, deleted_at=self._state.stamp())
+            await self._repository.delete_environment(tombstone, was=environment)
+            self._scheduler.reconciler.untrack(environment_id)
+
+    async def _begin_ending(self, environment: Environment) -> None:
+        if environment.ending:
             return
-        tombstone = replace(environment, ending=False, deleted_at=self._state.stamp())
-        await self._repository.delete_environment(tombstone, was=environment)
-        self._scheduler.reconciler.untrack(environment_id)
+        after = replace(environment, ending=True, token=self._entropy.uuid())
+        await self._repository.replace_environment(after, was=environment)
+        self._scheduler.reconciler.track(environment.id)
 
     def _revisions_kept(self, environment: Environment) -> tuple[Revision, ...]:
         """Revisions that a kept deployment may still name, and the newest."""
@@ -353,6 +420,16 @@ class SchedulerService:
 _WRONG = ("ClientException", "InvalidParameterException", "ClusterNotFoundException")
 """Codes by which ECS says that what was named is not there, or not ours."""
 _OVER = (DeploymentStatus.STOPPED, DeploymentStatus.SUPERSEDED)
+
+
+def _not_read(environment: Environment, cluster: ClusterSeen | None) -> str:
+    why = None if cluster is None else cluster.read_error
+    return (
+        f"The cluster {short_id(environment.cluster_arn)} has not been read completely yet"
+        f"{'' if why is None else f' ({why})'}, so nobody can tell which hosts run "
+        f"{environment.newest.definition.family} already. Nothing was created. Ask again in a "
+        'moment; or say what is meant: "existing" may be "wait", and such hosts are left alone.'
+    )
 
 
 def _given(value: _T | UnsetType, default: _T) -> _T:

@@ -82,8 +82,8 @@ class Around(NamedTuple):
     stops: StopsKnown
     names: Callable[[Task], str]
     """Says in words who a task that is not ours belongs to."""
-    yields: Callable[[Task], bool]
-    """Whether a task is a daemon of another environment that leaves idle hosts too."""
+    yields: Callable[[Task], float | None]
+    """After how many seconds another environment's daemon leaves an idle host; None: it stays."""
     is_daemon: Callable[[Task], bool] = _is_named_so
     """Whether a task is a daemon of blox, of whatever environment."""
 
@@ -101,7 +101,7 @@ def gather(
     settings: SchedulerSettings,
 ) -> SlotFacts:
     """Everything that the verdict on this slot depends on. `needs`: digest → need, for what a
-    running daemon of an older revision would free. `hold`: as stored, perhaps over."""
+    running daemon of an older revision would free. `hold`: what is in force there."""
     host, stops = seen.host, around.stops
     live, unidentified, stopped, others = _told_apart(
         around.view.tasks_on(host.arn), environment, digest=target.revision.digest
@@ -129,7 +129,7 @@ def gather(
         unidentified=frozenset(unidentified),
         stopped=tuple(stopped),
         occupant=occupant,
-        hold=hold if hold is not None and now.ecs < hold.until else None,
+        hold=hold,
         gate=gate_of(host, environment),
         drain_holders=_holders(others, around) if draining else 0,
         others_stopping=any(_stopping(task) for task in others),
@@ -153,7 +153,8 @@ def _with_idleness(
         for task in others
         if task not in daemons
     ]
-    busy = False in kinds or not all(around.yields(task) for task in daemons)
+    waits = [around.yields(task) for task in daemons]
+    busy = False in kinds or None in waits
     scales_in = not busy and view.scales_in(host.cluster_arn, host.capacity_provider)
     known = scales_in is not None and None not in kinds
     idle = facts.condition is HostCondition.READY and bool(scales_in) and known
@@ -164,6 +165,7 @@ def _with_idleness(
         newly_joined=joined is None or now.ecs - joined < when_idle,
         busy=busy,
         idle=idle,
+        idle_wait=max([when_idle, *(wait for wait in waits if wait is not None)]),
         idle_unsure=not busy and not known,
         yields_later=idle and _younger(daemons, facts.live),
     )
@@ -174,10 +176,11 @@ _NOTHING: frozenset[str] = frozenset()
 
 def gate_of(host: Host, environment: Environment) -> Gate:
     """Whose the host is while a DAEMON service is being replaced."""
-    mark = mark_of(host, environment.gate) if environment.gate else MOVED
-    if mark is None:
-        return Gate.THEIRS
-    return Gate.OPEN if mark == MOVED else Gate.LEAVING
+    mark = host.attributes.get(environment.gate) if environment.gate else MOVED
+    if mark == MOVED:
+        return Gate.OPEN
+    # A value that nobody knows moves nothing: what runs there stays.
+    return Gate.LEAVING if mark == LEAVING else Gate.THEIRS
 
 
 def mark_of(host: Host, attribute: str) -> str | None:

@@ -165,7 +165,7 @@ class Starts:
         environment = state.repository.environment(batch.environment.id)
         if environment is None or environment.deleted_at is not None:
             return "the environment was deleted"
-        forbidden = self._forbidden(environment, batch.intent.hosts)
+        forbidden = self._forbidden(environment, batch.intent.hosts, batch.intent.id)
         if forbidden is not None:
             return forbidden
         deployment = state.deployment_in_force(environment)
@@ -173,7 +173,16 @@ class Starts:
             return "another deployment is in force"
         return None
 
-    def _forbidden(self, environment: Environment, hosts: Sequence[str]) -> str | None:
+    def _has_daemon(self, environment: Environment, host: str, intent_id: str) -> bool:
+        """Whether something there became the environment's own since this start was planned."""
+        return any(
+            task.live and task.intent != intent_id and environment.digest_of(task) is not None
+            for task in self._state.view.tasks_on(host)
+        )
+
+    def _forbidden(
+        self, environment: Environment, hosts: Sequence[str], intent_id: str
+    ) -> str | None:
         """Why somebody does not want this start any more. What was acknowledged binds a call whose
         first byte has not left."""
         state = self._state
@@ -181,12 +190,12 @@ class Starts:
             return "the environment is being deleted"
         if state.freeze_of(environment) is not None:
             return "it was frozen"
-        now = state.reads.now()
         for arn in hosts:
             seen = state.view.host(arn)
-            hold = state.repository.hold(arn, "" if seen is None else seen.host.instance_id)
-            if hold is not None and now < hold.until:
+            if seen is not None and state.hold_of(seen) is not None:
                 return "a host is held"
+            if self._has_daemon(environment, arn, intent_id):
+                return "a host has a daemon by now"
             if seen is not None and gate_of(seen.host, environment) is not Gate.OPEN:
                 return "a host went back to the service"
         return None

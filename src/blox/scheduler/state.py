@@ -1,6 +1,7 @@
 """The scheduler's working memory, and the one way to judge a slot with it."""
 
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Literal
 
@@ -19,6 +20,7 @@ from blox.scheduler.model import (
     DeploymentStatus,
     Environment,
     Freeze,
+    Hold,
     Revision,
 )
 from blox.scheduler.planner import judge
@@ -34,7 +36,7 @@ from blox.scheduler.slots import (
 )
 from blox.scheduler.tracked import Tracked
 from blox.scheduler.verdicts import Context, Cost, SlotFacts, Verdict
-from blox.scheduler.view import ClusterView
+from blox.scheduler.view import ClusterView, HostSeen
 from blox.settings import Settings
 
 What = Literal["seen", "decided", "called", "answered", "failed"]
@@ -87,6 +89,10 @@ class State:
         """Whether W is what it will stay: no doubt ends by absence before."""
         self.domain: Domain | None = None
         """The account and region that this process acts in; None until ECS has said it."""
+        self.adopted_before: set[str] = set()
+        """Environments that had adopted tasks before this process began."""
+        self._expiries: list[float] = []
+        self._expiries_of = -1
         self.doubles_seen = 0
         """Slots found with more daemons than allowed: an assumption was broken."""
 
@@ -182,7 +188,7 @@ class State:
             self.around,
             notes=tracked.note(host_arn),
             needs=tracked.needs,
-            hold=self.repository.hold(host_arn, seen.host.instance_id),
+            hold=self.hold_of(seen),
             now=context.now,
             settings=context.settings,
         )
@@ -231,12 +237,10 @@ class State:
 
     def holder(self, task: Task) -> str:
         """Who a task that is not ours belongs to, in words."""
-        for tombstone in self.repository.tombstones():
-            if tombstone.digest_of(task) is not None:
-                return f"deleted environment {tombstone.name}"
-        for environment in self.repository.environments():
-            if environment.digest_of(task) is not None:
-                return f"environment {environment.name}"
+        owner = self.repository.owner(task)
+        if owner is not None:
+            kind = "environment" if owner.deleted_at is None else "deleted environment"
+            return f"{kind} {owner.name}"
         if task.group.startswith("service:"):
             return f"service/{task.group.removeprefix('service:')}"
         return f"somebody's task of {task.group or short_id(task.definition_arn)}"
@@ -257,53 +261,84 @@ class State:
                         found[task.arn] = task
         return list(found.values())
 
-    def yields(self, task: Task) -> bool:
-        """Whether a task is a daemon of an environment that leaves idle hosts."""
-        return any(
-            environment.policy.when_idle is not None and environment.digest_of(task) is not None
-            for environment in self.repository.environments()
-            if environment.cluster_arn == task.cluster_arn
-        )
+    def yields(self, task: Task) -> float | None:
+        """After how many idle seconds the daemon of another environment leaves a host; None: it
+        does not, or not now."""
+        owner = self.repository.owner(task)
+        if owner is None or owner.deleted_at is not None or owner.policy.when_idle is None:
+            return None
+        if self.deployment_in_force(owner) is None or self.freeze_of(owner) is not None:
+            return None
+        return owner.policy.when_idle
 
     def is_daemon(self, task: Task) -> bool:
         """Whether a task is a daemon of blox: started by it, or adopted."""
-        return task.group.startswith("blox:") or any(
-            environment.digest_of(task) is not None
-            for environment in self.repository.environments()
-            if environment.cluster_arn == task.cluster_arn
-        )
+        if task.group.startswith("blox:"):
+            return True
+        owner = self.repository.owner(task)
+        return owner is not None and owner.deleted_at is None
 
     def freeze_of(self, environment: Environment) -> Freeze | None:
         """What freezes the environment now: of several, the one that lasts longest."""
-        now = self.reads.now()
-        found = [
-            freeze
-            for freeze in self.repository.freezes()
-            if now < freeze.until
-            and freeze.target
-            in {
-                "everything": ("",),
-                "cluster": (environment.cluster_arn,),
-                "environment": (environment.id,),
-            }[freeze.scope]
-        ]
+        freezes = self.repository.freezes()
+        if not freezes:
+            return None
+        targets = {
+            "everything": "",
+            "cluster": environment.cluster_arn,
+            "environment": environment.place,
+        }
+        found = [f for f in freezes if f.target == targets[f.scope] and self.in_force(f)]
         return max(found, key=lambda freeze: (freeze.until, freeze.id), default=None)
 
-    def next_expiry(self, cluster_arn: str) -> float | None:
-        """When, by ECS's clock, the next freeze or hold that may concern this cluster ends."""
-        now = self.reads.now()
-        ends = [freeze.until for freeze in self.repository.freezes()]
-        ends += [
-            hold.until
-            for hold in self.repository.holds()
-            if (seen := self.view.host(hold.host_arn)) is not None
-            and seen.host.cluster_arn == cluster_arn
-        ]
-        return min((until for until in ends if until > now), default=None)
+    def hold_of(self, seen: HostSeen) -> Hold | None:
+        """What holds the host now."""
+        hold = self.repository.hold(seen.host.arn, seen.host.instance_id)
+        return hold if hold is not None and self.in_force(hold) else None
+
+    def in_force(self, order: Freeze | Hold) -> bool:
+        """Whether a freeze or a hold has not ended. Before ECS has told its time none has: this
+        machine's clock may be wrong, and nothing is started before either."""
+        return order.unsure or self.domain is None or self.reads.now() < order.until
+
+    def next_expiry(self) -> float | None:
+        """When, by ECS's clock, the next freeze or hold ends."""
+        if self._expiries_of != self.repository.orders:
+            self._expiries_of = self.repository.orders
+            ends = [freeze.until for freeze in self.repository.freezes()]
+            self._expiries = sorted(ends + [hold.until for hold in self.repository.holds()])
+        place = bisect_right(self._expiries, self.reads.now())
+        return self._expiries[place] if place < len(self._expiries) else None
+
+    def of_lost_past(self, task: Task) -> bool:
+        """Whether a blox whose records we do not have started this task."""
+        marked = bool(task.intent) or (task.intent is None and task.group.startswith("blox:"))
+        return marked and self.repository.owner(task) is None
+
+    def has_lost_past(self, environment: Environment) -> bool:
+        """Whether a blox whose records we do not have runs an environment of this name, or did so
+        lately: a start that it made after the last of its tasks ended may still arrive."""
+        recent = self.reads.now() - self.book.window
+        return any(
+            task.group == environment.group
+            and (task.live or task.stopped_at is None or task.stopped_at > recent)
+            and self.of_lost_past(task)
+            for seen in self.view.hosts(environment.cluster_arn)
+            for task in self.view.tasks_on(seen.host.arn)
+        )
+
+    def expect_late_calls(self) -> None:
+        """Calls of a process whose records are lost may still arrive: stops as well as starts."""
+        late = self.assumptions.request_life + self.assumptions.acceptance_lag
+        self.surplus_from = max(self.surplus_from, self.clock.monotonic() + late)
 
     def past_open(self, tracked: Tracked, environment: Environment) -> bool:
         """Whether a start of the environment whose records are lost may still arrive: until a
         complete look that began W after we first knew of it."""
+        if environment.past_unread:
+            return True
+        if self._adopted_unseen(tracked, environment):
+            return True
         if not environment.lost_past:
             tracked.past_open_since = None
             return False
@@ -312,6 +347,23 @@ class State:
         cluster = self.view.cluster(environment.cluster_arn)
         horizon = None if cluster is None or not self.fence_known else cluster.absence_horizon
         return not absence_decides(tracked.past_open_since, self.book.window, horizon)
+
+    def _adopted_unseen(self, tracked: Tracked, environment: Environment) -> bool:
+        """R1 for what was adopted: after a restart a task that was adopted young may not be shown
+        yet, and nothing but a look begun V after it came to be tells that its host has none."""
+        if environment.id not in self.adopted_before:
+            return False
+        if self.domain is None or self.reads.now() < environment.adopted_until:
+            tracked.shown_since = None
+            return True
+        if tracked.shown_since is None:
+            tracked.shown_since = self.clock.monotonic()
+        cluster = self.view.cluster(environment.cluster_arn)
+        horizon = None if cluster is None else cluster.absence_horizon
+        if horizon is None or horizon < tracked.shown_since:
+            return True
+        self.adopted_before.discard(environment.id)
+        return False
 
     def touch(self, environment_id: str, hosts: Iterable[str]) -> None:
         tracked = self.tracked.get(environment_id)

@@ -90,6 +90,7 @@ class Stops:
     async def look(self, *, rollout: bool) -> bool:
         """Describe the live tasks of the slots whose stops come next; False if that failed."""
         cluster, tasks, slots = "", dict[str, None](), list[tuple[str, str]]()
+        yields = False  # Then what else runs there matters as much as what is ours.
         for tracked, host in self._waiting(rollout=rollout):
             if cluster and tracked.cluster_arn != cluster:
                 continue
@@ -99,7 +100,12 @@ class Stops:
                 break
             tasks.update(dict.fromkeys(here))
             slots.append((tracked.id, host))
+            yields = yields or tracked.board.verdicts[host].reason == "yielded-stop"
         if not tasks:
+            return False
+        if yields and not await self._state.view.look(cluster):
+            for slot in slots:
+                self._wait(slot)
             return False
         read = await self._state.view.describe(cluster, tuple(tasks))
         if read is None:

@@ -47,6 +47,12 @@ class Tracked:
         self.guard = Guard()
         self.expires_at: float | None = None
         """When (monotonic) a freeze or a hold ends, and all slots are judged anew."""
+        self.shown_since: float | None = None
+        """Since when (monotonic) every adopted task must be shown by reads."""
+        self.frozen_by: str | None = None
+        """The freeze that the verdicts are about."""
+        self.guard_stored = False
+        """Whether what the guard says is being stored."""
         self.past_open_since: float | None = None
         """Since when (monotonic) we wait for starts of a lost past to show."""
         self.without_seconds = 0.0

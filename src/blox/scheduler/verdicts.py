@@ -100,6 +100,8 @@ class SlotFacts(Struct, frozen=True, kw_only=True):
     """Whether it is idle is being found out."""
     idle: bool = False
     """Nothing but daemons that yield runs here, and ECS removes such hosts."""
+    idle_wait: float = 0.0
+    """Seconds after which an idle host is left: the longest wait of the daemons there."""
     yields_later: bool = False
     """A younger daemon leaves the idle host before ours."""
     drain_holders: int = 0

@@ -96,7 +96,29 @@ class _Doing:
             external=bool(self.step.arguments["external"]),
             arch=self.step.text("arch"),
             status="REGISTERING" if self.step.arguments["registering"] else ACTIVE,
+            provider=self.step.text("provider"),
         )
+
+    def add_provider(self) -> None:
+        self.cloud.add_provider(
+            self.step.text("provider"), now=self.now, cluster=self.step.text("cluster")
+        )
+
+    def add_service(self) -> None:
+        with suppress(Fault):
+            self.cloud.add_service(
+                self.step.text("cluster"),
+                self.step.text("service"),
+                "DAEMON",
+                now=self.now,
+                definition=self.step.text("family"),
+            )
+
+    def delete_service(self) -> None:
+        with suppress(Fault):
+            self.cloud.delete_service(
+                self.step.text("cluster"), self.step.text("service"), now=self.now
+            )
 
     def faults(self) -> None:
         rates = {name: float(rate) for name, rate in self.step.arguments.items()}
@@ -209,6 +231,9 @@ _ON_CLOUD: Final[dict[Action, Callable[[_Doing], None]]] = {
     Action.CLUSTER_RECREATE: _Doing.recreate_cluster,
     Action.DEFINITION_ADD: _Doing.add_definition,
     Action.HOST_JOIN: _Doing.join,
+    Action.PROVIDER_ADD: _Doing.add_provider,
+    Action.SERVICE_ADD: _Doing.add_service,
+    Action.SERVICE_DELETE: _Doing.delete_service,
     Action.FAULTS: _Doing.faults,
     Action.DENY_BEGIN: _Doing.deny,
     Action.DENY_END: _Doing.deny,

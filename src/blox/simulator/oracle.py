@@ -26,6 +26,7 @@ Lag is forgiven where no caller can know better (`Allowances`, `blinded`), never
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Literal
 
 from blox.simulator.cloud import Cloud
 from blox.simulator.model import CallLogged, HostRecord, TaskRecord
@@ -35,7 +36,14 @@ from blox.simulator.oracle_healing import (
     judge_healed,
     judge_reports,
 )
-from blox.simulator.oracle_lives import Snapshot, Timeline, longest_gap
+from blox.simulator.oracle_lives import (
+    Snapshot,
+    Timeline,
+    describe_task,
+    live_during,
+    longest_gap,
+)
+from blox.simulator.oracle_orders import judge_orders
 from blox.simulator.oracle_starts import (
     judge_definition,
     judge_signature,
@@ -48,6 +56,7 @@ from blox.simulator.oracle_truth import (
     Asked,
     HostTest,
     Ledger,
+    Order,
     Violation,
     Wish,
     every_host,
@@ -150,6 +159,8 @@ class Oracle:
         max_unavailable: str = "10%",
         healthy_after: float = 10.0,
         drain_deadline: float = 900.0,
+        beside: bool = False,
+        when_idle: float | None = None,
     ) -> None:
         """From now on the user asks this of the environment `key` (any string that is never used
         again, even if the name is). `definition` and `content` are those of the revision that is
@@ -163,10 +174,16 @@ class Oracle:
             max_unavailable=max_unavailable,
             healthy_after=healthy_after,
             drain_deadline=drain_deadline,
+            beside=beside,
+            when_idle=when_idle,
         )
-        asked = self._ledger.asked.setdefault(key, Asked(key=key, name=name, wishes=[]))
-        asked.wishes.append(wish)
-        asked.ended = None
+        asked = self._ledger.asked.get(key)
+        if asked is None:
+            asked = self._ledger.asked[key] = Asked(key=key, name=name, wishes=[wish])
+            self._meet_kin(key, now)
+        else:
+            asked.wishes.append(wish)
+        asked.ended = asked.stopping = None
         self._ledger.timelines.setdefault(key, {})
         self._unrecorded = True
         self._see_hosts(now)
@@ -178,6 +195,100 @@ class Oracle:
     def expect_none(self, key: str, *, now: float) -> None:
         """The user deletes the environment: its tasks are to be left alone from now on."""
         self._ledger.asked[key].ended = now
+
+    def ends(self, key: str, *, now: float) -> None:
+        """The user deletes the environment and its tasks: every one is to be stopped."""
+        self._ledger.asked[key].ended = self._ledger.asked[key].stopping = now
+
+    def inherits(self, key: str, from_key: str, *, now: float) -> None:
+        """A deleted environment's name is used again: what it left running, and whatever of it may
+        still come to be, is the new environment's from now on."""
+        self.step(now)
+        ledger = self._ledger
+        ledger.heirs[from_key] = key
+        ledger.asked[key].follow(ledger.asked[from_key])
+        for arn in [arn for arn, owner in ledger.owners.items() if owner == from_key]:
+            ledger.give(self._cloud.tasks[arn], key)
+        down = ledger.taken_down.pop(from_key, [])
+        ledger.taken_down[key] = [*ledger.taken_down.get(key, []), *down]
+
+    def adopts(
+        self, key: str, task_arns: Iterable[str], *, to_replace: bool = False, now: float
+    ) -> list[Violation]:
+        """The user gave these tasks to the environment, whoever started them. Adopted where it has
+        a daemon already, they would be a second one: returns what is wrong."""
+        self.step(now)
+        ledger = self._ledger
+        found: list[Violation] = []
+        tasks = [self._cloud.tasks[arn] for arn in task_arns]
+        for task in tasks:
+            here = [t for t in ledger.slot(key, task.host) if t.live and t not in tasks]
+            if here and task.live:
+                found.append(
+                    Violation(
+                        promise=1,
+                        at=now,
+                        environment=key,
+                        host=task.host,
+                        text="a task was adopted where a daemon of the environment was live",
+                        evidence=tuple(describe_task(one) for one in (*here, task)),
+                    )
+                )
+        for task in tasks:
+            owner = ledger.owners.get(task.arn)
+            if owner is not None:
+                ledger.asked[key].follow(ledger.asked[owner])
+            if owner is None:
+                self._live.append(task)
+            ledger.give(task, key)
+            ledger.adopted[task.arn] = to_replace
+        self.violations += found
+        return found
+
+    def ordered(
+        self,
+        scope: Literal["everything", "cluster", "environment", "host"],
+        target: str = "",
+        *,
+        until: float,
+        now: float,
+    ) -> Order:
+        """A freeze, or a hold of a host, was acknowledged: from now until then nothing is started
+        or stopped there. `target`: the cluster's name, the environment's key, the host's ARN."""
+        order = Order(scope=scope, target=target, since=now, until=until)
+        self._ledger.orders.append(order)
+        return order
+
+    def taken_back(self, order: Order, *, now: float) -> None:
+        """The user ends a freeze or a hold, or a newer one of the same host replaces it."""
+        orders = self._ledger.orders
+        if order in orders:
+            orders[orders.index(order)] = replace(order, until=min(order.until, now))
+
+    def confirmed(self, key: str, stops: int, *, now: float) -> None:
+        """The user says that so many stops on hosts that no longer match are meant."""
+        self._ledger.confirmed.setdefault(key, []).append((now, stops))
+
+    def forgotten(self, *, now: float) -> None:
+        """All records are lost: of every environment, deleted or not, and of every order. Their
+        tasks are to be left alone, until somebody adopts them."""
+        for asked in self._ledger.asked.values():
+            if asked.key not in self._ledger.heirs and not asked.lost:
+                asked.ended = now if asked.ended is None else asked.ended
+                asked.stopping, asked.lost = None, True
+        orders = self._ledger.orders
+        orders[:] = [replace(order, until=min(order.until, now)) for order in orders]
+
+    def _meet_kin(self, key: str, now: float) -> None:
+        """A new environment cannot know of a lost one of its name that no read can show."""
+        visible = now - self._cloud.assumptions.read_lag
+        for lost in self._ledger.kin(key):
+            if not any(
+                live_during(task, visible, now)
+                for tasks in self._ledger.slots.values()
+                for task in tasks.get(lost, ())
+            ):
+                self._ledger.strangers[key, lost] = None
 
     def blinded(self, *, now: float) -> None:
         """From now on the caller cannot read: ECS does not answer it, or it does not run."""
@@ -336,6 +447,7 @@ class Oracle:
         for call in log[self._calls_read :]:
             if call.operation in _ACTS and self._ours(call):
                 found += judge_signature(self._ledger, call)
+                found += judge_orders(self._ledger, call)
                 if call.operation == "StartTask":
                     found += judge_start_sent(self._ledger, call)
                     found += judge_definition(self._ledger, call)

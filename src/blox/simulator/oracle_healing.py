@@ -11,11 +11,14 @@ from typing import Final
 from blox.ecs.model import ACTIVE, RUNNING
 from blox.simulator.documents import RESERVED_TCP
 from blox.simulator.model import DefinitionRecord, HostRecord, TaskRecord
+from blox.simulator.oracle_idle import idleness
 from blox.simulator.oracle_lives import Standing, describe_task, draining, ran_within, wanted_at
+from blox.simulator.oracle_orders import is_held
 from blox.simulator.oracle_truth import Asked, Ledger, Violation, allowance
 
 CURRENT: Final = "current"
 NOT_SELECTED: Final = "not selected"
+IDLE: Final = "idle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +38,22 @@ class ReportedHost:
 def judge_healed(ledger: Ledger, now: float, *, settle: float) -> Iterator[Violation]:
     """Promises 1, 3, 5 and 9 at the end. `settle`: what changed less long ago is not judged."""
     for asked in ledger.asked.values():
+        if asked.stopping is not None:
+            yield from _judge_stopped(ledger, asked, now)
         if asked.ended is not None or not asked.latest.definition:
             continue
         stalled = _stalled(ledger, asked)
         for host in ledger.timelines[asked.key]:
             yield from _judge_host(ledger, asked, host, now, settle, stalled=stalled)
+
+
+def _judge_stopped(ledger: Ledger, asked: Asked, now: float) -> Iterator[Violation]:
+    """Promise 3: of an environment that was deleted with its tasks, none is wanted by ECS."""
+    for arn, slots in ledger.slots.items():
+        left = [task for task in slots.get(asked.key, ()) if wanted_at(task, now)]
+        if left and not ledger.cloud.hosts[arn].inactive:
+            text = "a daemon runs on, though its environment was deleted with its tasks"
+            yield _bad(3, now, asked, arn, text, _lines(left))
 
 
 def judge_reports(
@@ -82,6 +96,10 @@ def judge_completed(ledger: Ledger, key: str, now: float) -> Iterator[Violation]
     for host, timeline in ledger.timelines[key].items():
         if timeline.began() > since or not all(s.startable for s in timeline.during(since, now)):
             continue
+        if is_held(ledger, host, since, now):
+            continue
+        if idleness(ledger, asked, host, since, now) != "busy":
+            continue
         if not any(
             ledger.on_target(task, wish) and ran_within(task, since, now)
             for task in ledger.slot(key, host)
@@ -109,12 +127,13 @@ def _judge_host(
     began = timeline.since_when(lambda s: s == standing)
     if began is None or now - began < settle:
         return
-    why = _why_none(ledger, asked, host, standing, now - settle)
+    idle = idleness(ledger, asked, arn, now - settle, now)
+    why = _why_none(ledger, asked, host, standing, now - settle) or IDLE * (idle == "idle")
     if why and wanted and not (stalled and why == NOT_SELECTED):
         yield _bad(3, now, asked, arn, f"a daemon still runs on a host that is {why}", _lines(live))
-    if not standing.startable or why:
+    if not standing.startable or why or idle == "unclear":
         return
-    if not wanted and excused(ledger, asked, host):
+    if excused(ledger, asked, host, running=wanted):
         return
     if stalled and len(wanted) == len(live) == 1 and live[0].last_status == RUNNING:
         return
@@ -170,24 +189,27 @@ def is_current(ledger: Ledger, asked: Asked, host: str, now: float) -> bool:
     return running and ledger.on_target(task, asked.latest)
 
 
-def excused(ledger: Ledger, asked: Asked, host: HostRecord) -> str:
+def excused(
+    ledger: Ledger, asked: Asked, host: HostRecord, *, running: Sequence[TaskRecord] = ()
+) -> str:
     """Why ECS would not let the target start on this ready host, or somebody else holds the place;
-    "" when nothing stands against it. From ECS's own records."""
+    "" when nothing stands against it. From ECS's own records. `running`: daemons of the environment
+    there, of an older revision, which would make room for it."""
     definition = ledger.cloud.definitions.get(asked.latest.definition)
     if definition is None or not definition.active:
         return "its definition is inactive"
     if host.poisoned:
         return "ECS refuses every start there"
-    others = ledger.occupants(asked.key, host.arn, definition.family)
-    if any(task.live for task in others):
+    others = ledger.occupants(asked.key, host.arn, definition.family, beside=asked.latest.beside)
+    if any(task.live for task in others) and not running:
         return "somebody else runs that daemon there"
     if host.external and not ledger.cloud.switches.start_on_external:
         return "ECS starts nothing on external hosts here"
-    return _no_room(ledger, host, definition)
+    live = [task for task in ledger.cloud.live_tasks(host.arn) if task not in running]
+    return _no_room(live, host, definition)
 
 
-def _no_room(ledger: Ledger, host: HostRecord, definition: DefinitionRecord) -> str:
-    live = ledger.cloud.live_tasks(host.arn)
+def _no_room(live: Sequence[TaskRecord], host: HostRecord, definition: DefinitionRecord) -> str:
     if sum(task.cpu for task in live) + definition.cpu > host.cpu:
         return "no CPU is free"
     if sum(task.memory for task in live) + definition.memory > host.memory:
@@ -237,8 +259,13 @@ def _truth(
         if _has_twin(ledger, arn):
             # None of the machine's records is connected: which one stands for it is open.
             unwanted.append("superseded")
+    if is_held(ledger, arn, now, now):
+        return ("held", *unwanted)
     if unwanted:
         return tuple(unwanted)
+    idle = idleness(ledger, asked, arn, now - settle, now)
+    if idle != "busy":
+        return ("yielded",) if idle == "idle" else ()
     if is_current(ledger, asked, arn, now):
         task = next(task for task in ledger.slot(asked.key, arn) if task.live)
         started = task.started_at if task.started_at is not None else now
@@ -258,7 +285,8 @@ def _not_current(ledger: Ledger, asked: Asked, arn: str) -> tuple[str, ...]:
         return ("settling", "outdated", "starting", "inDoubt", "stopping", "failing")
     definition = ledger.cloud.definitions.get(asked.latest.definition)
     family = definition.family if definition is not None else ""
-    if any(task.live for task in ledger.occupants(asked.key, arn, family)):
+    others = ledger.occupants(asked.key, arn, family, beside=asked.latest.beside)
+    if any(task.live for task in others):
         return ("occupied",)
     return ("starting", "inDoubt", "failing", "blocked", "missing", "ineligible")
 

@@ -8,6 +8,7 @@ there is no excuse: two daemons on one host are two, whoever could have known.
 from collections.abc import Iterator, Sequence
 
 from blox.simulator.model import CallLogged, SignatureCheck, TaskRecord
+from blox.simulator.oracle_idle import came_back_unasked
 from blox.simulator.oracle_lives import describe_call, describe_task, live_during, marker_in
 from blox.simulator.oracle_truth import Asked, Ledger, Violation
 
@@ -22,8 +23,11 @@ def judge_task(ledger: Ledger, task: TaskRecord) -> Violation | None:
         return None
     rest = [
         other
-        for other in ledger.slot(key, task.host)
-        if other is not task and live_during(other, task.created_at, task.created_at)
+        for one in (key, *ledger.kin(key))
+        for other in ledger.slot(one, task.host)
+        if other is not task
+        and live_during(other, task.created_at, task.created_at)
+        and (one == key or other.marker)
     ]
     if not rest:
         return None
@@ -78,12 +82,16 @@ def _judge_host(
     if not standings or not any(s.startable for s in standings):
         text = "a start was tried on a host that had long not been one to start on"
         yield _of_call(0, ledger, call, host, text, [str(s) for s in standings[-1:]])
+    if came_back_unasked(ledger, asked, host, call.time):
+        text = "a start was tried on an idle host that we had left, and nothing else had come"
+        yield _of_call(0, ledger, call, host, text)
     for task in ledger.slot(asked.key, host):
         if live_during(task, since, call.time):
             text = "a start was tried where a daemon had long been live"
             yield _of_call(1, ledger, call, host, text, [describe_task(task)])
     family = str(call.params.get("taskDefinition", "")).rsplit("/", 1)[-1].split(":", 1)[0]
-    for task in ledger.occupants(asked.key, host, family):
+    beside = any(wish.beside for wish in asked.during(since, call.time))
+    for task in ledger.occupants(asked.key, host, family, beside=beside):
         if live_during(task, since, call.time):
             text = "a start was tried where somebody else had long been running that daemon"
             yield _of_call(9, ledger, call, host, text, [describe_task(task)])
@@ -111,17 +119,7 @@ def _hosts(call: CallLogged) -> list[str]:
 
 def _asked(ledger: Ledger, call: CallLogged) -> Asked | None:
     """The environment that the call acts for."""
-    task = TaskRecord(
-        arn="",
-        cluster=str(call.params.get("cluster", "")).rsplit("/", 1)[-1],
-        host="",
-        definition="",
-        family="",
-        created_at=call.time,
-        started_by=str(call.params.get("startedBy", "")),
-        group=str(call.params.get("group", "")),
-    )
-    key = ledger.owner(task)
+    key = ledger.key_of_start(call)
     return ledger.asked[key] if key is not None else None
 
 

@@ -8,7 +8,9 @@ be late, but nothing older excuses anything.
 
 from collections.abc import Iterator
 
+from blox.ecs.model import DRAINING
 from blox.simulator.model import CallLogged, TaskRecord
+from blox.simulator.oracle_idle import idleness, left_idle
 from blox.simulator.oracle_lives import (
     describe_call,
     describe_task,
@@ -17,6 +19,7 @@ from blox.simulator.oracle_lives import (
     ran_within,
     wanted_at,
 )
+from blox.simulator.oracle_orders import is_held, judge_guard
 from blox.simulator.oracle_truth import Asked, Ledger, TakenDown, Violation
 
 LOOK_AGE = 5.0
@@ -26,7 +29,9 @@ LOOK_AGE = 5.0
 def judge_stop_sent(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
     """Promise 9: a StopTask, whatever came of it, names a task that an environment started."""
     task = ledger.cloud.tasks.get(str(call.params.get("task", "")))
-    if task is None or (task.arn in ledger.owners and task.marker):
+    if task is None or task.arn in ledger.adopted:
+        return
+    if task.arn in ledger.owners and task.marker:
         return
     yield Violation(
         promise=9,
@@ -50,12 +55,22 @@ def judge_stop(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
         return
     asked = ledger.asked[key]
     since = ledger.known_since(ledger.decided_at(call))
+    if asked.stopping is not None and asked.stopping <= at:
+        return
     if _leaving(ledger, asked, task, since, at):
+        yield from judge_guard(ledger, call, asked, task)
+        return
+    if left_idle(ledger, call, asked, task):
+        if not any(excuse(ledger, asked, task, since, at) for excuse in (_failing, _replaceable)):
+            ledger.left_idle[key, task.host] = at
         return
     rest = [t for t in ledger.slot(key, task.host) if t is not task and wanted_at(t, at)]
-    if rest or _was_surplus(ledger, call, key, task):
-        if not _survived(ledger, call, key, task):
+    survived = _survived(ledger, call, key, task)
+    if rest:
+        if not survived:
             yield _bad(2, at, key, task, call, "a surplus stop left no RUNNING daemon", rest)
+        return
+    if survived and _was_surplus(ledger, call, key, task):
         return
     if _failing(ledger, asked, task, since, at):
         return
@@ -71,11 +86,24 @@ def judge_stop(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
 def _leaving(ledger: Ledger, asked: Asked, task: TaskRecord, since: float, at: float) -> bool:
     """The host was draining (and nothing else left to wait for), superseded, or unwanted."""
     standings = ledger.standings(asked.key, task.host, since, at)
-    if any(s.superseded or not s.matches for s in standings):
+    if any(s.superseded or not s.matches for s in standings) or _may_be_the_older(ledger, task):
         return _known(asked, since, at)
     if not any(draining(s) for s in standings):
         return False
     return _known(asked, since, at) and not _left_early(ledger, asked, task, since, at)
+
+
+def _may_be_the_older(ledger: Ledger, task: TaskRecord) -> bool:
+    """Another record of the machine registered at the very same moment: which one is the older,
+    nobody can tell while neither is connected."""
+    hosts = ledger.cloud.hosts
+    host = hosts[task.host]
+    return any(
+        other is not host
+        and other.instance_id == host.instance_id
+        and other.registered_at == host.registered_at
+        for other in hosts.values()
+    )
 
 
 def _known(asked: Asked, since: float, at: float) -> bool:
@@ -86,7 +114,7 @@ def _known(asked: Asked, since: float, at: float) -> bool:
 def _left_early(ledger: Ledger, asked: Asked, task: TaskRecord, since: float, at: float) -> bool:
     """Daemons leave last (R17): somebody else's task ran on the draining host all the time that
     the caller can have known of, and the drain deadline was not over."""
-    began = ledger.timelines[asked.key][task.host].since_when(draining)
+    began = ledger.snapshots[task.host].since_when(lambda look: look.host.status == DRAINING)
     if began is None:
         return False
     deadline = min((wish.drain_deadline for wish in asked.during(since, at)), default=0.0)
@@ -194,6 +222,8 @@ def _still_down(ledger: Ledger, asked: Asked, taken: TakenDown, at: float) -> bo
     """The host is still wanted, and no later daemon there was healthy for a moment."""
     if any(not s.startable for s in ledger.standings(asked.key, taken.host, taken.at, at)):
         return False
+    if _not_counted(ledger, asked, taken.host, taken.at, at):
+        return False
     after = min(w.healthy_after for w in asked.wishes) - ledger.allowances.clock_slack
     return not any(
         task.arn != taken.task and ledger.was_healthy(task, taken.at, at, after=max(0.0, after))
@@ -208,7 +238,16 @@ def _known_bare(ledger: Ledger, asked: Asked, host: str, since: float, until: fl
         return False
     if not all(s.startable for s in timeline.during(since, until)):
         return False
+    if _not_counted(ledger, asked, host, since, until):
+        return False
     return not any(ran_within(task, since, until) for task in ledger.slot(asked.key, host))
+
+
+def _not_counted(ledger: Ledger, asked: Asked, host: str, since: float, until: float) -> bool:
+    """The host may count as none that is wanted: it is held, or idle."""
+    if is_held(ledger, host, since, until):
+        return True
+    return idleness(ledger, asked, host, since, until) != "busy"
 
 
 # --- Words ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from blox.simulator.cloud import Cloud
 from blox.simulator.model import CallLogged, HostRecord, TaskRecord
@@ -83,6 +83,11 @@ class Wish:
     max_unavailable: str = "10%"
     healthy_after: float = 10.0
     drain_deadline: float = 900.0
+    beside: bool = False
+    """Others of its family on a host do not matter."""
+    when_idle: float | None = None
+    """Seconds after which it leaves a host on which nothing but daemons runs, and which ECS would
+    then remove; None: never."""
 
 
 def allowance(max_unavailable: str, wanted: int) -> int:
@@ -100,6 +105,12 @@ class Asked:
     name: str
     wishes: list[Wish]
     ended: float | None = None
+    stopping: float | None = None
+    """Since when its tasks are to be stopped, because it is deleted with them."""
+    lost: bool = False
+    """Its records are lost: nobody can tell its tasks by their deployment."""
+    former: list["Asked"] = field(default_factory=list)
+    """Those whose tasks it took over: what they asked may still be on its way."""
 
     @property
     def latest(self) -> Wish:
@@ -110,15 +121,40 @@ class Asked:
         """When something was first deployed; infinity: not yet."""
         return next((wish.at for wish in self.wishes if wish.definition), math.inf)
 
+    def follow(self, other: "Asked") -> None:
+        """It has taken over tasks of the other."""
+        if not self.stems_from(other) and not other.stems_from(self):
+            self.former.append(other)
+
+    def stems_from(self, other: "Asked") -> bool:
+        """Whether it is the other, or took over from it, or from one that did."""
+        return self is other or any(one.stems_from(other) for one in self.former)
+
     def during(self, since: float, until: float) -> list[Wish]:
         """Every wish in force at some moment of [since, until]."""
         if self.ended is not None and self.ended < since:
             return []
         first = bisect_right(self.wishes, since, key=lambda wish: wish.at)
-        return [w for w in self.wishes[max(0, first - 1) :] if w.at <= until]
+        found = [w for w in self.wishes[max(0, first - 1) :] if w.at <= until]
+        for asked in self.former:
+            found += asked.during(since, until)
+        return found
 
 
 # --- All of it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A freeze or a hold, as the user has it."""
+
+    scope: Literal["everything", "cluster", "environment", "host"]
+    target: str
+    """The cluster's name, the environment's key or the host's ARN; "" for everything."""
+    since: float
+    """When it was acknowledged."""
+    until: float
+    """When it ends, or was taken back."""
 
 
 @dataclass(slots=True)
@@ -160,11 +196,26 @@ class Ledger:
     """BLOX_INTENT → the request id of the StartTask that carried it."""
     blind: list[tuple[float, float]] = field(default_factory=list)
     """When the caller could not read; the last may be open (infinity)."""
+    heirs: dict[str, str] = field(default_factory=dict)
+    """Environment key → the key of the environment that took over its tasks."""
+    adopted: dict[str, bool] = field(default_factory=dict)
+    """Task ARN → whether the next deployment is to replace it: tasks that somebody else started and
+    that the user gave to an environment."""
+    orders: list[Order] = field(default_factory=list)
+    confirmed: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    """Environment key → (when, how many) stops that somebody said are meant."""
+    unmatched_stops: dict[str, list[float]] = field(default_factory=dict)
+    """Environment key → when stops on hosts that stopped matching were decided."""
+    left_idle: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(environment key, host ARN) → when its daemon was stopped there because the host was idle."""
+    strangers: dict[tuple[str, str], None] = field(default_factory=dict)
+    """(environment key, key of a lost one of its name) when nobody could know of the lost one."""
 
     def known_since(self, at: float) -> float:
         """What held without a change from this moment until `at`, a caller that acts at `at` must
         know: it could read for V + `news` seconds on end."""
         need = self.cloud.assumptions.read_lag + self.allowances.news
+        need += self.cloud.switches.read_overrun  # Not 0 only where V is broken on purpose.
         cursor = at
         for begin, end in reversed(self.blind):
             if begin >= cursor:
@@ -194,7 +245,7 @@ class Ledger:
         where of several environments that had this name the newest at its creation counts."""
         known = self.deployments.get(task.started_by)
         if known is not None:
-            return known[0]
+            return self.heir(known[0])
         if not task.group.startswith(GROUP_PREFIX):
             return None
         name = task.group.removeprefix(GROUP_PREFIX)
@@ -204,12 +255,62 @@ class Ledger:
             if asked.name == name and asked.wishes[0].cluster == task.cluster
         ]
         older = [asked for asked in named if asked.wishes[0].at <= task.created_at]
-        return (older or named)[-1].key if named else None
+        return self.heir((older or named)[-1].key) if named else None
+
+    def key_of_start(self, call: CallLogged) -> str | None:
+        """The key of the environment that a StartTask acts for."""
+        task = TaskRecord(
+            arn="",
+            cluster=str(call.params.get("cluster", "")).rsplit("/", 1)[-1],
+            host="",
+            definition="",
+            family="",
+            created_at=call.time,
+            started_by=str(call.params.get("startedBy", "")),
+            group=str(call.params.get("group", "")),
+        )
+        return self.owner(task)
+
+    def heir(self, key: str) -> str:
+        """Whose the tasks of this environment are now."""
+        while key in self.heirs:
+            key = self.heirs[key]
+        return key
+
+    def give(self, task: TaskRecord, key: str) -> None:
+        """The task is this environment's from now on, whosever it was."""
+        owner = self.owners.get(task.arn)
+        if owner is None:
+            self.others[task.host].remove(task)
+        else:
+            self.slots[task.host][owner].remove(task)
+        self.owners[task.arn] = key
+        mine = self.slots.setdefault(task.host, {}).setdefault(key, [])
+        mine.append(task)
+        mine.sort(key=lambda one: one.created_at)
+
+    def kin(self, key: str) -> list[str]:
+        """Keys of environments of the same name and cluster, where the records of one or the other
+        are lost: a daemon of one beside a daemon of the other is a second one."""
+        mine = self.asked[key]
+        return [
+            other.key
+            for other in self.asked.values()
+            if (other.lost or mine.lost)
+            and other.name == mine.name
+            and other.latest.cluster == mine.latest.cluster
+            and other is not mine
+            and (key, other.key) not in self.strangers
+            and (other.key, key) not in self.strangers
+        ]
 
     def on_target(self, task: TaskRecord, wish: Wish) -> bool:
-        """Whether the task runs what the wish asks. Contents are compared where both are known."""
+        """Whether the task runs what the wish asks. Contents are compared where both are known; of
+        adopted tasks nothing but their definition is known."""
         if task.definition != wish.definition:
             return False
+        if task.arn in self.adopted:
+            return not self.adopted[task.arn]
         content = self.deployments.get(task.started_by, ("", ""))[1]
         return not content or not wish.content or content == wish.content
 
@@ -262,13 +363,17 @@ class Ledger:
         shares = [wish.max_unavailable for wish in asked.during(since, until)]
         return max((allowance(share, wanted) for share in shares), default=0)
 
-    def occupants(self, key: str, host: str, family: str) -> list[TaskRecord]:
-        """Tasks of this family on the host that the environment did not start, living or not."""
-        found = [task for task in self.others.get(host, ()) if task.family == family]
+    def occupants(
+        self, key: str, host: str, family: str, *, beside: bool = False
+    ) -> list[TaskRecord]:
+        """Tasks on the host that do this environment's job and are not its own, living or not: of
+        its family, unless it runs `beside` them, and of its name."""
+        group = f"{GROUP_PREFIX}{self.asked[key].name}"
+        found = list(self.others.get(host, ()))
         for env, tasks in self.slots.get(host, {}).items():
             if env != key:
-                found += [task for task in tasks if task.family == family]
-        return found
+                found += tasks
+        return [t for t in found if (t.family == family and not beside) or t.group == group]
 
     def bystanders(self, host: str) -> list[TaskRecord]:
         """Tasks on the host that a draining daemon must wait for: not ours, not of a service with

@@ -3,25 +3,23 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 from blox.base.clock import LoopClock
-from blox.base.errors import BloxError, Unavailable
 from blox.scheduler import invariants
-from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Policy
+from blox.scheduler.model import Deployment, DeploymentStatus
 from blox.scheduler.reasons import sentence
-from blox.scheduler.service import Wish
 from blox.settings import Settings
 from blox.simulator import disturber, loop
 from blox.simulator.cloud import Cloud
 from blox.simulator.faults import Faults
 from blox.simulator.feed import Feed
 from blox.simulator.live import LiveCloud
-from blox.simulator.model import HostRecord
 from blox.simulator.oracle import Allowances, Oracle, ReportedHost, Statistics, Violation
-from blox.simulator.workload import EVERYWHERE, Action, Size, Step, Workload
+from blox.simulator.scenario_people import People, Wanted
+from blox.simulator.workload import USER_ACTIONS, Action, Size, Step, Workload
 from blox.simulator.world import Process
 from blox.store.memory import MemoryData
 from blox.store.sqlite import InlineExecutor, SqliteStore
@@ -29,6 +27,8 @@ from blox.store.sqlite import InlineExecutor, SqliteStore
 HEALING = 5400.0
 """Virtual seconds from the end of the faults to the last judgement: twice the longest W, and the
 longest back-off."""
+_ANSWERS = 9
+"""How often, in that time, the user looks whether something waits for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +52,6 @@ class Outcome:
     @property
     def good(self) -> bool:
         return not self.violations and not self.failure
-
-
-@dataclass(slots=True)
-class _User:
-    """What the user has of one environment."""
-
-    key: str
-    name: str
-    cluster: str
-    family: str
-    pool: str
-    max_unavailable: str
-    environment_id: str = ""
-    definition: str = ""
-    content: str = ""
-    completed: dict[str, None] = field(default_factory=dict)
 
 
 class Scenario:
@@ -106,9 +90,6 @@ class Scenario:
         self._feed: Feed | None = None
         self._clock: LoopClock | None = None
         self._process: Process | None = None
-        self._users: dict[str, _User] = {}
-        self._made = 0
-        self._hands = asyncio.Lock()
         self._requests: list[asyncio.Task[None]] = []
         self._failure = ""
         self._doubles = 0
@@ -117,6 +98,7 @@ class Scenario:
             allowances=Allowances(assumption_broken=broken),
             ours=lambda call: call.caller == "blox",
         )
+        self._people = People(self.oracle, self._live, lambda: self._process, verbose=verbose)
 
     def play(self) -> Outcome:
         """The whole of it, under virtual time."""
@@ -128,11 +110,11 @@ class Scenario:
         if self._with_queue:
             self._feed = Feed(self._live, random=Random(self._random.getrandbits(64)))
         for step in self.workload.setup:
-            if step.action not in _USER:
+            if step.action not in USER_ACTIONS:
                 self._on_cloud(step)
         await self._start()
         for step in self.workload.setup:
-            if step.action in _USER:
+            if step.action in USER_ACTIONS:
                 await self._do(step)
         for step in self.workload.steps:
             await self._until(step.at)
@@ -191,10 +173,12 @@ class Scenario:
             case Action.QUEUE_FAIL | Action.QUEUE_MEND:
                 if self._feed is not None:
                     self._feed.silent = step.action is Action.QUEUE_FAIL
+            case Action.STORE_LOSE:
+                await self._lose(step)
             case Action.HEAL:
                 pass
-            case action if action in _USER:
-                self._requests.append(asyncio.create_task(self._user(step)))
+            case action if action in USER_ACTIONS:
+                self._request(step)
             case _:
                 self._on_cloud(step)
 
@@ -221,8 +205,10 @@ class Scenario:
             clock=self._clock,
         )
         await process.start()
-        process.scheduler.reconciler.changed = self._decided
+        process.scheduler.reconciler.subscribe(self._decided)
         self._process = process
+        for environment in process.repository.environments():
+            self._people.learn(process, environment.id)
         self.oracle.sighted(now=self._live.now())
 
     async def _kill(self) -> None:
@@ -231,6 +217,20 @@ class Scenario:
             self._doubles += process.scheduler.state.doubles_seen
             await process.kill()
             self.oracle.blinded(now=self._live.now())
+
+    async def _lose(self, step: Step) -> None:
+        """The store is gone, and with it all that the process knew. The user begins anew."""
+        await self._kill()
+        self._data = MemoryData()
+        if self._sqlite is not None:
+            self._sqlite = self._sqlite.with_name(f"again-{self._sqlite.name}")
+        again = self._people.lose_all(step.text("existing"))
+        await self._start()
+        for request in again:
+            self._request(request)
+
+    def _request(self, step: Step) -> None:
+        self._requests.append(asyncio.create_task(self._people.do(step)))
 
     def _pause(self, seconds: float) -> None:
         running = asyncio.get_running_loop()
@@ -253,121 +253,6 @@ class Scenario:
         elif self._process is not None:
             self.oracle.sighted(now=self._live.now())
 
-    # --- The user ---------------------------------------------------------------------------------
-
-    async def _user(self, step: Step) -> None:
-        """A person at work, one thing after the other: what is refused or unanswered is tried again
-        until it is done, for ten minutes."""
-        async with self._hands:
-            await self._persist(step)
-
-    async def _persist(self, step: Step) -> None:
-        for _ in range(20):
-            process = self._process
-            if process is not None:
-                try:
-                    await self._ask(process, step)
-                except BloxError as error:
-                    if self._verbose:
-                        print("     refused:", error.message)  # noqa: T201 (asked for)
-                else:
-                    return
-            await asyncio.sleep(30.0)
-
-    async def _ask(self, process: Process, step: Step) -> None:
-        name = step.text("environment")
-        if step.action is Action.ENVIRONMENT_CREATE:
-            await self._create(process, step)
-            return
-        user = self._users.get(name)
-        if user is None or not user.environment_id:
-            return
-        if step.action is Action.ENVIRONMENT_DELETE:
-            if user.definition:
-                self.oracle.expect_none(user.key, now=self._live.now())
-            try:
-                await process.service.delete(user.environment_id)
-            except BloxError:
-                if self._exists(process, user):
-                    if user.definition:
-                        self._expect(user)
-                    raise
-            del self._users[name]
-            return
-        await self._deploy(process, user, step)
-
-    async def _create(self, process: Process, step: Step) -> None:
-        name = step.text("environment")
-        if name in self._users:
-            return
-        self._made += 1
-        user = _User(
-            key=f"{name}#{self._made}",
-            name=name,
-            cluster=step.text("cluster"),
-            family=step.text("family"),
-            pool=step.text("pool"),
-            max_unavailable=step.text("max_unavailable") or "10%",
-        )
-        wish = Wish(
-            task_definition=user.family,
-            selector=_selector(user.pool),
-            policy=Policy(max_unavailable=user.max_unavailable),
-        )
-        known = process.repository.named(name)
-        environment = known[0] if known else await process.service.create(name, user.cluster, wish)
-        user.environment_id = environment.id
-        self._users[name] = user
-        process.environments_changed()
-        await self._deploy(process, user, step)
-
-    async def _deploy(self, process: Process, user: _User, step: Step) -> None:
-        pool = step.text("pool") if step.action is Action.MOVE_POOL else user.pool
-        changed = await process.service.change(
-            user.environment_id,
-            Wish(task_definition=user.family, selector=_selector(pool)),
-        )
-        definition = changed.newest.definition_arn
-        before = (user.pool, user.definition, user.content)
-        user.pool, user.definition, user.content = pool, definition, changed.newest.digest
-        self._expect(user)
-        try:
-            await process.service.deploy(
-                user.environment_id, supersede=bool(step.arguments.get("supersede", True))
-            )
-        except Unavailable:
-            # The new wish may be in force all the same; it is asked for again until it surely is.
-            self._learn_deployments(process, user)
-            raise
-        except BloxError:
-            self._learn_deployments(process, user)
-            user.pool, user.definition, user.content = before
-            self._expect(user)
-            raise
-        self._learn_deployments(process, user)
-
-    def _exists(self, process: Process, user: _User) -> bool:
-        environment = process.repository.environment(user.environment_id)
-        return environment is not None and environment.deleted_at is None
-
-    def _learn_deployments(self, process: Process, user: _User) -> None:
-        environment = process.repository.environment(user.environment_id)
-        if environment is not None:
-            for deployment_id, digest in environment.deployed.items():
-                self.oracle.deployed(user.key, deployment_id, content=digest)
-
-    def _expect(self, user: _User) -> None:
-        self.oracle.expect(
-            user.key,
-            now=self._live.now(),
-            name=user.name,
-            cluster=user.cluster,
-            definition=user.definition,
-            content=user.content,
-            selector=_InPool(user.pool),
-            max_unavailable=user.max_unavailable,
-        )
-
     # --- What blox says ---------------------------------------------------------------------------
 
     def _decided(self, environment_id: str) -> None:
@@ -376,9 +261,8 @@ class Scenario:
         if process is None:
             return
         self._check_memory(process, environment_id)
-        for user in self._users.values():
-            if user.environment_id != environment_id:
-                continue
+        self._people.learn(process, environment_id)
+        for user in self._people.of(environment_id):
             newest = process.repository.newest_deployment(environment_id)
             if (
                 newest is not None
@@ -390,7 +274,7 @@ class Scenario:
                 self.oracle.completed(user.key, now=self._live.now())
 
     @staticmethod
-    def _is_of(process: Process, user: _User, deployment: Deployment) -> bool:
+    def _is_of(process: Process, user: Wanted, deployment: Deployment) -> bool:
         """Whether the deployment is of what the user wants now; a newer wish may be on its way."""
         environment = process.repository.environment(deployment.environment_id)
         if environment is None:
@@ -406,7 +290,7 @@ class Scenario:
             return
         live = {
             host: sum(
-                task.live and task.started_by in environment.deployed
+                task.live and environment.digest_of(task) is not None
                 for task in state.view.tasks_on(host)
             )
             for listed in tracked.board.ready
@@ -425,7 +309,7 @@ class Scenario:
     def _reported(self) -> Iterator[ReportedHost]:
         process = self._process
         assert process is not None
-        for user in self._users.values():
+        for user in self._people.wanted.values():
             tracked = process.scheduler.state.tracked.get(user.environment_id)
             if tracked is None:
                 continue
@@ -451,20 +335,14 @@ class Scenario:
         process.transport.partitioned = False
         self.oracle.sighted(now=self._live.now())
         await asyncio.gather(*self._requests)
-        for user in list(self._users.values()):
-            await self._deploy_again(process, user)
-        await asyncio.sleep(HEALING)
+        await self._people.ask_again(process)
+        ends = asyncio.get_running_loop().time() + HEALING
+        for _ in range(_ANSWERS):
+            await asyncio.sleep(HEALING / _ANSWERS)
+            await self._people.answer(process)
+            if asyncio.get_running_loop().time() < ends - HEALING / 2:
+                await self._people.ask_again(process)
         self._check_process()
-
-    async def _deploy_again(self, process: Process, user: _User) -> None:
-        """What failed in the turmoil is asked for once more."""
-        environment: Environment | None = process.repository.environment(user.environment_id)
-        if environment is None:
-            return
-        newest = process.repository.newest_deployment(user.environment_id)
-        if newest is None or newest.status is DeploymentStatus.FAILED:
-            step = Step(at=0.0, action=Action.DEPLOY, arguments={"environment": user.name})
-            await self._deploy(process, user, step)
 
     def _trace(self) -> str:
         digest = hashlib.sha256()
@@ -473,20 +351,3 @@ class Scenario:
         for task in self._cloud.tasks.values():
             digest.update(f"{task.arn} {task.created_at!r} {task.last_status}".encode())
         return digest.hexdigest()
-
-
-_USER = frozenset(
-    {Action.ENVIRONMENT_CREATE, Action.ENVIRONMENT_DELETE, Action.DEPLOY, Action.MOVE_POOL}
-)
-
-
-def _selector(pool: str) -> str:
-    return "" if pool == EVERYWHERE else f"attribute:{disturber.POOL} == {pool}"
-
-
-@dataclass(frozen=True, slots=True)
-class _InPool:
-    pool: str
-
-    def __call__(self, host: HostRecord) -> bool:
-        return self.pool == EVERYWHERE or host.attributes.get(disturber.POOL) == self.pool

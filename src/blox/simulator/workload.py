@@ -17,8 +17,16 @@ runs the scheduler (`WORLD_ACTIONS`).
 from random import Random
 
 from blox.simulator.workload_draws import draw_switches
-from blox.simulator.workload_features import APPLICATION, FAMILIES, FEATURES, POOLS, Course
-from blox.simulator.workload_steps import EVERYWHERE, WORLD_ACTIONS, Action, Size, Step
+from blox.simulator.workload_features import APPLICATION, FAMILIES, POOLS
+from blox.simulator.workload_people import FEATURES, PeoplesCourse
+from blox.simulator.workload_steps import (
+    EVERYWHERE,
+    USER_ACTIONS,
+    WORLD_ACTIONS,
+    Action,
+    Size,
+    Step,
+)
 
 __all__ = [
     "APPLICATION",
@@ -26,6 +34,7 @@ __all__ = [
     "FAMILIES",
     "FEATURES",
     "POOLS",
+    "USER_ACTIONS",
     "WORLD_ACTIONS",
     "Action",
     "Size",
@@ -43,8 +52,8 @@ class Workload:
         """When the healing begins: the time of the HEAL step."""
         self.switches = draw_switches(randomness)
         """How this seed's ECS answers the questions that nobody has settled."""
-        course = Course(randomness, self.size)
-        self.features = course.features
+        course = PeoplesCourse(randomness, self.size)
+        self.features = {**course.features, **course.more}
         """The enabled features with their mean number of occurrences."""
         self.setup = course.set_up()
         self.steps = course.run()

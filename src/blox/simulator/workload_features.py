@@ -74,6 +74,7 @@ class Course:
         self._emit(0.0, Action.FAULTS, **self._base)
         for cluster in self._clusters:
             self._emit(0.0, Action.CLUSTER_ADD, cluster=cluster)
+            self._furnish(cluster)
         self._emit(0.0, Action.DEFINITION_ADD, **definition(APPLICATION))
         for number, family in enumerate(self._families):
             self._emit(0.0, Action.DEFINITION_ADD, **self._draw_definition(family, number))
@@ -81,6 +82,7 @@ class Course:
             self._join(0.0, registering=False)
         for number in range(self._size.environments):
             self._create(0.0, f"env-{number + 1}", self._families[number % len(self._families)])
+        self._people_the_world()
         done, self._steps = tuple(self._steps), []
         return done
 
@@ -163,6 +165,7 @@ class Course:
             arch="arm64" if self._random.random() < 0.15 else "x86_64",
             external=external,
             registering=registering,
+            **self._more_of_host(cluster),
         )
         if registering:
             self._later(at + self._span(1.0, 120.0), Action.HOST_READY, machine=name)
@@ -177,7 +180,22 @@ class Course:
             family=family,
             pool=self._draw_pool(),
             max_unavailable=self._random.choice(("10%", "34%", "1", "2")),
+            **self._more_of_environment(),
         )
+
+    def _furnish(self, cluster: str) -> None:
+        """What else a cluster has from the beginning."""
+
+    def _people_the_world(self) -> None:
+        """What else is there at time 0."""
+
+    def _more_of_host(self, _: str, /) -> dict[str, Value]:
+        """More arguments of a host that joins."""
+        return {}
+
+    def _more_of_environment(self) -> dict[str, Value]:
+        """More arguments of an environment that is created."""
+        return {}
 
     def _draw_pool(self) -> str:
         return self._random.choice((EVERYWHERE, EVERYWHERE, *POOLS))

@@ -18,7 +18,7 @@ class Action(StrEnum):
     DEFINITION_ADD = "definition.add"
     """[family, health_check, port, stop_timeout, cpu, memory, architecture]"""
     HOST_JOIN = "host.join"
-    """[cluster, machine, pool, arch, external, registering]"""
+    """[cluster, machine, pool, arch, external, registering, provider]"""
     HOST_READY = "host.ready"
     """A REGISTERING host becomes ACTIVE. [machine]"""
     HOST_DRAIN = "host.drain"
@@ -58,12 +58,33 @@ class Action(StrEnum):
     DENY_BEGIN = "deny.begin"
     """Passing a family's roles is denied. [family]"""
     DENY_END = "deny.end"
+    PROVIDER_ADD = "provider.add"
+    """A capacity provider whose idle hosts ECS removes. [cluster, provider]"""
+    SERVICE_ADD = "service.add"
+    """Somebody runs a family as a DAEMON service. [cluster, service, family]"""
+    SERVICE_DELETE = "service.delete"
+    """[cluster, service]"""
     FAULTS = "faults.set"
     """[rates by name]; what is not named is 0."""
 
     ENVIRONMENT_CREATE = "environment.create"
-    """[environment, cluster, family, pool, max_unavailable]"""
+    """[environment, cluster, family, pool, max_unavailable, existing, when_idle]"""
     ENVIRONMENT_DELETE = "environment.delete"
+    """Its tasks go on."""
+    ENVIRONMENT_END = "environment.end"
+    """Its tasks are stopped first."""
+    ADOPT = "environment.adopt"
+    """Tasks of its family that others started become its own. [environment, share, replace]"""
+    CONFIRM = "environment.confirm"
+    """Stops that are held are meant."""
+    FREEZE = "freeze"
+    """[scope, environment, seconds]"""
+    THAW = "thaw"
+    """Every freeze ends."""
+    HOLD = "host.hold"
+    """[machine, seconds]"""
+    RELEASE = "host.release"
+    """[machine]"""
     DEPLOY = "deploy"
     """Deploy the newest definition of its family. [environment, supersede]"""
     MOVE_POOL = "environment.select"
@@ -77,6 +98,8 @@ class Action(StrEnum):
     STORE_FAIL = "store.fail"
     """Its store fails, or applies and does not answer. [applied]"""
     STORE_MEND = "store.mend"
+    STORE_LOSE = "store.lose"
+    """Everything stored is gone; the environments are created again. [existing]"""
     PARTITION_BEGIN = "partition.begin"
     """It reaches ECS no more. [lost: requests vanish after the first byte]"""
     PARTITION_END = "partition.end"
@@ -87,18 +110,32 @@ class Action(StrEnum):
     """Everything that lasts is over; nothing follows."""
 
 
-WORLD_ACTIONS: Final = frozenset(
+USER_ACTIONS: Final = frozenset(
     {
         Action.ENVIRONMENT_CREATE,
         Action.ENVIRONMENT_DELETE,
+        Action.ENVIRONMENT_END,
+        Action.ADOPT,
+        Action.CONFIRM,
+        Action.FREEZE,
+        Action.THAW,
+        Action.HOLD,
+        Action.RELEASE,
         Action.DEPLOY,
         Action.MOVE_POOL,
+    }
+)
+"""What a person asks of blox."""
+
+WORLD_ACTIONS: Final = USER_ACTIONS | frozenset(
+    {
         Action.PROCESS_KILL,
         Action.PROCESS_RESTART,
         Action.PROCESS_PAUSE,
         Action.CLOCK_STEP,
         Action.STORE_FAIL,
         Action.STORE_MEND,
+        Action.STORE_LOSE,
         Action.PARTITION_BEGIN,
         Action.PARTITION_END,
         Action.QUEUE_FAIL,

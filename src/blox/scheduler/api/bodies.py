@@ -375,6 +375,8 @@ class StatusBody(AnswerBody, frozen=True, kw_only=True):
     """How this process does."""
 
     version: str
+    now: datetime
+    """ECS's clock, which all times here follow."""
     began_at: datetime
     mode: Literal["acting", "observing"]
     domain: str | None

@@ -42,6 +42,7 @@ from blox.scheduler.api.wishes import (
 )
 from blox.scheduler.model import Environment
 from blox.scheduler.report import live_tasks
+from blox.scheduler.repository import Repository
 
 _TAGS: Final = ("environments",)
 _IF_MATCH: Final = Parameter(
@@ -118,7 +119,7 @@ class Environments:
         """Apply a merge patch."""
         patch = call.decode(EnvironmentPatch)
         environment = self._api.environment(call)
-        with _precondition(call, environment):
+        with _precondition(call, environment, self._api.repository):
             changed = await self._api.service.change(
                 environment.id, wish_after(environment, patch), token=environment.token
             )
@@ -128,7 +129,7 @@ class Environments:
         """Delete it; its tasks stay, or are stopped first."""
         stop_tasks = _stops_tasks(call.query.text("tasks"))
         environment = self._api.environment(call)
-        with _precondition(call, environment):
+        with _precondition(call, environment, self._api.repository):
             await self._api.service.delete(environment.id, stop_tasks=stop_tasks)
         kept = [] if stop_tasks else self._api.service.orphans()
         body = DeletedEnvironment(
@@ -176,7 +177,7 @@ def _stops_tasks(text: str | None) -> bool:
 
 
 @contextmanager
-def _precondition(call: Call, environment: Environment) -> Iterator[None]:
+def _precondition(call: Call, environment: Environment, environments: Repository) -> Iterator[None]:
     """With If-Match, every change that came before is a failed precondition: one that was made
     before this request, and one that was made while it was being checked."""
     wanted = call.headers.get("if-match")
@@ -190,7 +191,8 @@ def _precondition(call: Call, environment: Environment) -> Iterator[None]:
     try:
         yield
     except Conflict:
-        if wanted is not None:
+        now = environments.environment(environment.id)
+        if wanted is not None and (now is None or now.token != environment.token):
             raise failed from None
         raise
 

@@ -76,14 +76,12 @@ class Hosts:
             if environment.cluster_arn == seen.host.cluster_arn
         )
         state = self._api.state
-        hold = state.repository.hold(seen.host.arn)
+        hold = state.hold_of(seen)
         inventory = Inventory(state, seen.host)
         return answered(
             HostExplained(
                 host=machine(seen.host),
-                hold=None
-                if hold is None or state.reads.now() >= hold.until
-                else hold_body(hold, seen.host.cluster_arn),
+                hold=None if hold is None else hold_body(hold, seen.host.cluster_arn),
                 resources=inventory.resources(),
                 tasks=inventory.tasks(),
                 environments=tuple(shown for shown in stories if shown is not None),

@@ -40,12 +40,7 @@ class Orders:
         """Start and stop nothing there. The same freeze asked for again is renewed."""
         asked = call.decode(NewFreeze)
         target = self._target(asked)
-        before = self._orders.freezes()
         made = await self._orders.freeze(asked.scope, target, seconds=asked.seconds, why=asked.why)
-        same = (made.scope, made.target, made.why)
-        former = tuple(f.id for f in before if (f.scope, f.target, f.why) == same)
-        if former:
-            await self._orders.thaw(former)
         return answered(self._freeze(made), status=201, location=f"/v2/freezes/{made.id}")
 
     async def list_freezes(self, call: Call) -> Answer:
@@ -72,7 +67,7 @@ class Orders:
         raise NotFound(f"There is no freeze {id_} in force: it has ended, or never was.")
 
     def _target(self, asked: NewFreeze) -> str:
-        """The cluster's ARN or the environment's id, "" for everything. Raises InvalidInput and
+        """The cluster's ARN or the environment's place, "" for everything. Raises InvalidInput and
         NotFound: a freeze of what nobody knows would protect nothing."""
         given = {
             name
@@ -93,7 +88,7 @@ class Orders:
         environment = self._api.directory.environment(name, asked.environment)
         if asked.cluster not in (name, environment.cluster_arn):
             raise NotFound(f"There is no environment {asked.environment} on {asked.cluster}.")
-        return environment.id
+        return environment.place
 
     def _cluster(self, reference: str) -> str:
         for arn in self._api.clusters():
@@ -102,7 +97,7 @@ class Orders:
         raise NotFound(f"No cluster {reference} is watched here.")
 
     def _freeze(self, freeze: Freeze) -> FreezeBody:
-        return freeze_body(freeze, self._api.repository.environment(freeze.target))
+        return freeze_body(freeze)
 
     # --- Holds ------------------------------------------------------------------------------------
 

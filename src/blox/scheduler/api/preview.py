@@ -48,7 +48,7 @@ def preview(state: State, environment: Environment) -> dict[str, Verdict]:
             state.around,
             notes=Notes(),
             needs=needs,
-            hold=state.repository.hold(seen.host.arn, seen.host.instance_id),
+            hold=state.hold_of(seen),
             now=context.now,
             settings=context.settings,
         )

@@ -154,18 +154,19 @@ def environment_body(report: EnvironmentReport, *, primed: bool) -> EnvironmentB
         tasks_left=report.tasks_left,
         adopted=report.adopted,
         stops_held=report.stops_held,
-        frozen=None if report.frozen is None else freeze_body(report.frozen, environment),
+        frozen=None if report.frozen is None else freeze_body(report.frozen),
         migration=None if report.migration is None else migration_body(report.migration),
     )
 
 
-def freeze_body(freeze: Freeze, environment: Environment | None = None) -> FreezeBody:
-    """A freeze. `environment`: the one that it is about, if it is about one and that is known."""
+def freeze_body(freeze: Freeze) -> FreezeBody:
+    """A freeze."""
     cluster, name = None, None
     if freeze.scope == "cluster":
         cluster = short_id(freeze.target)
-    elif freeze.scope == "environment" and environment is not None:
-        cluster, name = short_id(environment.cluster_arn), environment.name
+    elif freeze.scope == "environment":
+        place, _, name = freeze.target.rpartition("/")
+        cluster = short_id(place)
     return FreezeBody(
         id=freeze.id,
         scope=freeze.scope,

@@ -38,6 +38,7 @@ class Status:
         return answered(
             StatusBody(
                 version=api.process.version,
+                now=at(state.stamp()),
                 began_at=at(api.process.began_at),
                 mode="observing" if scheduler.observing else "acting",
                 domain=None if state.domain is None else str(state.domain),
@@ -55,10 +56,7 @@ class Status:
                 starts_in_doubt=sum(len(state.book.doubts(arn)) for arn in api.clusters()),
                 rejected_messages=len(api.process.rejected()),
                 coverage=_coverage(reports),
-                freezes=tuple(
-                    freeze_body(freeze, api.repository.environment(freeze.target))
-                    for freeze in api.service.orders.freezes()
-                ),
+                freezes=tuple(freeze_body(freeze) for freeze in api.service.orders.freezes()),
                 holds=len(api.service.orders.holds()),
                 orphans=len(api.service.orphans()),
             )

@@ -20,6 +20,7 @@ from blox.scheduler.api.find import deployment_of, on_cluster, read_token
 from blox.scheduler.deployments import v1_status
 from blox.scheduler.model import Deployment, DeploymentStatus, Environment
 from blox.scheduler.service import Wish
+from blox.scheduler.takeover import WouldStrand
 
 _TAGS: Final = ("v1",)
 _ATTEMPTS: Final = 5
@@ -151,6 +152,8 @@ class V1:
                 return Answer()
             try:
                 await self._api.service.delete(environment.id)
+            except WouldStrand:
+                raise
             except Conflict:
                 continue  # It was changed at the same moment: delete what it is now.
             return Answer()
