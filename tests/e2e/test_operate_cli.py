@@ -1,78 +1,18 @@
 """`blox` against a running scheduler: what a person types, and what they read.
 
-Numbers that differ from run to run are masked: times, ids and spans become «…».
+Numbers that differ from run to run are masked: see `support.shell`.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from blox.cli.main import run
-from support.running import Bench, on_a_scheduler
-
-_MASKS = (
-    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "«uuid»"),
-    (r"\bi-[0-9a-f]{17}\b", "«host»"),
-    (r"\b[0-9a-f]{32}\b", "«id»"),
-    (r"\b[0-9a-f]{8}…", "«id»"),
-    (r"http://127\.0\.0\.1:\d+", "«url»"),
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d( UTC|Z)", "«time»"),
-    (r"\d\d:\d\d:\d\d\.\d{3}", "«time»"),
-    (r"\b(in|after|for) [\d.]+ (ms|s|min|h)\b", r"\1 «span»"),
-    (r"\b[\d.]+ (ms|s|min) ago", "«span» ago"),
-)
-
-
-class Shell:
-    """Types commands and reads what they print."""
-
-    def __init__(self, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-        self._bench = bench
-        self._capsys = capsys
-        self.errors = ""
-
-    def __call__(self, *words: str, code: int = 0) -> list[str]:
-        """The lines that `blox WORDS…` prints, masked; it must end with `code`."""
-        self._capsys.readouterr()
-        ended = run(["--endpoint", self._bench.url, *words])
-        printed = self._capsys.readouterr()
-        self.errors = printed.err
-        assert ended == code, f"{printed.out}\n{printed.err}"
-        return [masked(line) for line in printed.out.splitlines()]
-
-    def json(self, *words: str, code: int = 0) -> Any:
-        """What `blox WORDS… --json` prints."""
-        self._capsys.readouterr()
-        ended = run([*words, "--endpoint", self._bench.url, "--json"])
-        printed = self._capsys.readouterr()
-        assert ended == code, f"{printed.out}\n{printed.err}"
-        return json.loads(printed.out)
-
-
-def masked(line: str) -> str:
-    for pattern, shown in _MASKS:
-        line = re.sub(pattern, shown, line)
-    return re.sub(r" {2,}", "  ", line)
-
-
-Scene = Callable[..., None]
-
-
-@pytest.fixture
-def scene(capsys: pytest.CaptureFixture[str]) -> Iterator[Scene]:
-    """Run `work(shell, bench)` against a scheduler whose log does not go between the lines."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-
-    def play(work: Callable[[Shell, Bench], None], **options: Any) -> None:
-        on_a_scheduler(lambda bench: work(Shell(bench, capsys), bench), **options)
-
-    yield play
-    structlog.reset_defaults()
+from support.running import Bench
+from support.shell import Scene, Shell
 
 
 def mixed(cloud: Any, now: float) -> None:
@@ -93,6 +33,7 @@ def test_creating_shows_sums_that_add_up_and_the_next_step(scene: Scene) -> None
             "created demo/logs (id «id»), revision 1 = intel:1, not deployed",
             "  4 hosts = 3 wanted + 1 ineligible",
             "  3 wanted = 3 missing",
+            "  ineligible 1: X86_64 is needed, and the host is arm64  «host»",
             "  next: blox deploy demo/logs --wait",
         ]
         assert blox("environments", "list") == [
@@ -121,25 +62,29 @@ def test_an_environment_takes_every_option_and_shows_it(scene: Scene, tmp_path: 
             "environments", "create", "demo/logs", "--task-definition", "agent:1",
             "--selector", "attribute:ecs.os-type == linux", "--task", str(task),
             "--max-unavailable", "25%", "--min-healthy", "1.5", "--progress-deadline", "5m",
-            "--drain-deadline", "1h",
+            "--drain-deadline", "1h", "--beside", "--when-idle", "15m",
         )  # fmt: skip
         assert created["policy"] == {
             "maxUnavailable": "25%",
             "minHealthySeconds": 1.5,
             "progressDeadline": 300.0,
             "drainDeadline": 3600.0,
+            "beside": True,
+            "whenIdle": 900.0,
         }
         assert blox("environments", "show", "logs")[-4:] == [
             "  not deployed; next: blox deploy demo/logs --wait",
             "  hosts: attribute:ecs.os-type == linux",
             '  task: {"enableExecuteCommand": true}',
             "  policy: at most 25% unavailable · healthy after «span» · progress deadline 300 s · "
-            "drain deadline 3600 s",
+            "drain deadline 3600 s · beside others' tasks · leaves idle hosts after «span»",
         ]
         changed = blox("environments", "change", "logs", "--max-unavailable", "2", "--selector", "")
         assert changed[0] == "demo/logs  healthy  revision 2 = agent:1"
         assert "  hosts: all that can run it" in changed
         assert "at most 2 unavailable" in changed[-1]
+        stays = blox("environments", "change", "logs", "--when-idle", "never", "--not-beside")
+        assert stays[-1].endswith("drain deadline 3600 s")
         blox("environments", "change", "logs", code=1)
         assert "Nothing to change" in blox.errors
 
@@ -264,7 +209,12 @@ def test_a_failed_deployment_exits_3_with_its_cause(scene: Scene) -> None:
             f"  3 hosts: {cause}  «host», «host», «host»",
             "  next: blox explain demo/logs «host»  or  blox hosts demo/logs",
         ]
-        assert "NEEDS A LOOK (1)" in blox("status")
+        assert blox("status")[1:3] == [
+            "NEEDS YOU (1)",
+            f"  demo/logs  3 hosts: the deployment of revision 2 failed: {cause}, for «span» -> "
+            "mend what the cause names, then deploy again  blox explain demo/logs --cause "
+            "deployment-failed",
+        ]
         shown = blox("environments", "show", "logs")
         assert shown[0] == "demo/logs  unhealthy  revision 2 = big:1"
         assert shown[3] == (
@@ -387,12 +337,28 @@ def test_a_host_is_explained_with_its_story(scene: Scene) -> None:
             + everything[0].split("m7i.large  ")[1],
             "  arn:aws:ecs:us-east-1:111122223333:container-instance/demo/«id»",
         ]
-        assert everything[3:6] == [
+        assert everything[3:11] == [
+            "",
+            "ENVIRONMENT  HERE  FOR  VERDICT  WHY  NEXT",
+            everything[5],
+            "",
+            "  cpu  4096 CPU units = 64 demo/logs agent:2 + 4032 free",
+            "  memory  8192 MiB = 128 demo/logs agent:2 + 8064 free",
+            "",
+            "TASK  RUNS  WHOSE  STATUS  FOR",
+        ]
+        assert everything[5].startswith("demo/logs  current  ")
+        assert everything[5].endswith(
+            "keep  one daemon, target revision, healthy  blox: nothing to do"
+        )
+        assert everything[11].startswith("«id»  agent:2  demo/logs  RUNNING  ")
+        assert everything[12:16] == [
+            "",
             "demo/logs  current for «span»  verdict KEEP: one daemon, target revision, healthy",
             "  next: blox: nothing to do",
             "  task «id»  agent:2  RUNNING",
         ]
-        story = everything[6:]
+        story = everything[16:]
         assert "  «time»  decided  start: none here" in story
         assert "  «time»  called  StartTask agent:2 [1]" in story
         assert "  «time»  answered  task «id»  request «uuid»" in story
@@ -411,14 +377,15 @@ def test_status_says_what_needs_a_look_and_counts_the_rest(scene: Scene) -> None
     def work(blox: Shell, bench: Bench) -> None:
         assert blox("status") == [
             "blox 1.0.0  acting in an account that ECS has not told yet  «url»",
-            "well: 0 of 0 environments healthy · 0 daemons current · 0 hosts on 0 clusters",
             "no cluster is watched. Make an environment: blox environments create --help",
         ]
         bench.created()
         bench.deployed()
         assert blox("status") == [
             "blox 1.0.0  acting in 111122223333/us-east-1  «url»",
-            "well: 1 of 1 environment healthy · 3 daemons current · 3 hosts on 1 cluster",
+            "all well: clusters 1 of 1 · environments 1 of 1 · 3 hosts · healthy daemons 3 of 3",
+        ]
+        assert blox("status", "--clusters")[2:] == [
             "",
             "CLUSTER  STATE  HOSTS  ENVIRONMENTS  LAST READ COMPLETELY  PROBLEM",
             "demo  ACTIVE  3  1  «span» ago  -",
@@ -428,16 +395,21 @@ def test_status_says_what_needs_a_look_and_counts_the_rest(scene: Scene) -> None
         bench.wait("/v2/environments/demo/logs", lambda e: e["counts"]["blocked"] == 1)
         bench.told.notes = ("no queue is configured",)
         lines = blox("status")
-        assert lines[1] == "NEEDS A LOOK (1)"
-        assert lines[2].startswith(
-            "  demo/logs: the whole environment: ECS refuses this environment"
-        )
-        assert "-> you: mend what the cause names" in lines[2]
-        assert lines[3:5] == [
+        assert lines[1] == "NEEDS YOU (1)"
+        assert lines[2].startswith("  demo/logs  ECS refuses this environment")
+        assert "-> mend what the cause names" in lines[2]
+        assert lines[2].endswith("  blox hosts demo/logs")
+        assert lines[3:] == [
             "note: no queue is configured",
-            "well: 0 of 1 environment healthy · 3 daemons current · 4 hosts on 1 cluster",
+            "all else well: clusters 0 of 1 · environments 0 of 1 · 4 hosts · healthy daemons "
+            "3 of 4 (75.00 %)",
         ]
-        assert len(blox.json("status")["unhealthy"]) == 1
+        told = blox.json("status")
+        assert len(told["unhealthy"]) == 1
+        (need,) = told["needsYou"]
+        assert (need["where"], need["code"], need["count"]) == ("demo/logs", "condition", 0)
+        assert need["command"] == "blox hosts demo/logs"
+        assert need["since"] is not None
 
     scene(work)
 
@@ -451,10 +423,22 @@ def test_status_says_what_needs_a_look_and_counts_the_rest(scene: Scene) -> None
         ["environments", "show"],
         ["environments", "change"],
         ["environments", "delete"],
+        ["adopt"],
         ["deploy"],
         ["deployments"],
         ["hosts"],
+        ["hosts", "list"],
+        ["hosts", "hold"],
+        ["hosts", "release"],
+        ["hosts", "held"],
         ["explain"],
+        ["logs"],
+        ["exec"],
+        ["freeze"],
+        ["thaw"],
+        ["confirm"],
+        ["store"],
+        ["store", "backup"],
         ["orphans"],
         ["status"],
     ],
@@ -470,5 +454,8 @@ def test_help_teaches_with_an_example(words: list[str], capsys: pytest.CaptureFi
 def test_the_commands_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     told = capsys.readouterr().out
-    for name in ("status", "environments", "deploy", "deployments", "hosts", "explain", "orphans"):
+    for name in (
+        "status", "environments", "adopt", "deploy", "deployments", "hosts", "explain", "logs",
+        "exec", "freeze", "thaw", "confirm", "orphans", "store",
+    ):  # fmt: skip
         assert re.search(rf"^  {name}  +\S", told, re.MULTILINE), name

@@ -17,6 +17,7 @@ from blox.base.errors import BloxError, Conflict, InvalidInput, NotFound, Unavai
 JsonObject = dict[str, Any]
 _TIMEOUT: Final = 30.0
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_BYTES: Final = "application/octet-stream"
 _KINDS: Final[Mapping[int, type[BloxError]]] = {
     404: NotFound,
     409: Conflict,
@@ -25,6 +26,15 @@ _KINDS: Final[Mapping[int, type[BloxError]]] = {
     503: Unavailable,
     504: Unavailable,
 }
+
+
+class Asked(Conflict):
+    """The server needs an answer before it does what was asked. Nothing was changed."""
+
+    def __init__(self, message: str, problem: JsonObject) -> None:
+        super().__init__(message)
+        self.problem = problem
+        """The problem's members: `question` says what is asked."""
 
 
 class Client:
@@ -74,6 +84,17 @@ class Client:
         """The answer to a DELETE. Raises BloxError's subclasses."""
         return self._call("DELETE", path, query)
 
+    def fetch(self, path: str, *, timeout: float) -> bytes:
+        """The bytes that stand at `path`. Raises BloxError's subclasses."""
+        target = self._base + path
+        given = {"Accept": f"{_BYTES}, application/json", "User-Agent": f"blox/{__version__}"}
+        status, media_type, answer = self._exchange("GET", target, None, given, timeout=timeout)
+        if status >= 400:
+            _raise_told(status, media_type, answer, self.endpoint)
+        if status >= 300 or media_type != _BYTES:
+            raise Unavailable(_not_ours(self.endpoint, status, media_type))
+        return answer
+
     def every(self, path: str, query: Mapping[str, str] | None = None) -> list[JsonObject]:
         """All items of a list, page by page. Raises BloxError's subclasses."""
         items: list[JsonObject] = []
@@ -108,9 +129,16 @@ class Client:
         return self._decoded(status, media_type, answer)
 
     def _exchange(
-        self, method: str, target: str, content: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        content: bytes | None,
+        headers: Mapping[str, str],
+        *,
+        timeout: float | None = None,
     ) -> tuple[int, str, bytes]:
-        connection = self._connection()
+        timeout = timeout or self._timeout
+        connection = self._connection(timeout)
         try:
             try:
                 connection.connect()
@@ -122,19 +150,16 @@ class Client:
                 media_type = response.headers.get_content_type()
                 return response.status, media_type, response.read()
             except (OSError, http.client.HTTPException) as error:
-                raise self._broken(method, error) from error
+                raise self._broken(method, error, timeout) from error
         finally:
             connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
         if self._secure:
             return http.client.HTTPSConnection(
-                self._host,
-                self._port,
-                timeout=self._timeout,
-                context=ssl.create_default_context(),
+                self._host, self._port, timeout=timeout, context=ssl.create_default_context()
             )
-        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
     def _silent(self, error: OSError) -> Unavailable:
         if isinstance(error, ssl.SSLError):
@@ -145,10 +170,10 @@ class Client:
             "`daemon-scheduler --store sqlite:blox.db`, or try `blox demo`."
         )
 
-    def _broken(self, method: str, error: Exception) -> Unavailable:
+    def _broken(self, method: str, error: Exception, timeout: float) -> Unavailable:
         told = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
-            told = f"no answer within {self._timeout:g} s"
+            told = f"no answer within {timeout:g} s"
         ending = "." if method == "GET" else "; whether it was carried out is not known."
         return Unavailable(f"{method} at {self.endpoint} broke off: {told}{ending}")
 
@@ -160,10 +185,12 @@ class Client:
         except ValueError:
             decoded = None
         if status >= 300 or not isinstance(decoded, dict):
-            raise Unavailable(
-                f"{self.endpoint} is not a scheduler's API: it answered {status} with {media_type}."
-            )
+            raise Unavailable(_not_ours(self.endpoint, status, media_type))
         return decoded
+
+
+def _not_ours(endpoint: str, status: int, media_type: str) -> str:
+    return f"{endpoint} is not a scheduler's API: it answered {status} with {media_type}."
 
 
 def path_of(*segments: str) -> str:
@@ -182,6 +209,8 @@ def _raise_told(status: int, media_type: str, answer: bytes, endpoint: str) -> N
             problem = None
         if isinstance(problem, dict):
             message = str(problem.get("detail") or problem.get("title") or message)
+            if kind is Conflict and isinstance(problem.get("question"), str):
+                raise Asked(message, problem)
     elif media_type == "text/plain" and answer.strip():
         message = answer.decode(errors="replace").strip()
     raise kind(message)

@@ -1,21 +1,24 @@
 """`blox deploy` and `blox deployments`: bringing an environment's hosts to a revision."""
 
-import sys
 import time
 from typing import IO, Final
 
 import click
 
+from blox.account.shared_traits import shared_traits
 from blox.base.errors import InvalidInput
+from blox.cli.adopt import adopted, say_adoption
 from blox.cli.client import Client, JsonObject
+from blox.cli.common_traits import machines_of, traits_line
 from blox.cli.environments import patched
-from blox.cli.output import plain, print_json, print_table, say, span
+from blox.cli.output import Changing, plain, print_json, print_table, say, say_wrapped, span
 from blox.cli.session import Session, pass_session, shared_options
 from blox.cli.words import (
     cause_lines,
     definition_name,
     duration,
     find_environment,
+    frozen_line,
     full_name,
     host_name,
     path_in,
@@ -42,6 +45,11 @@ _OVER: Final = ("completed", "failed", "stopped", "superseded")
     metavar="TASK.json",
     help="StartTask's other members from now on: overrides, networkConfiguration, tags …",
 )
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="First make running tasks of its family its own, as `blox adopt` does.",
+)
 @click.option("--supersede", is_flag=True, help="Take the place of a deployment in progress.")
 @click.option("--wait", is_flag=True, help="Stay until it has completed or failed.")
 @click.option(
@@ -59,8 +67,10 @@ def deploy(
     environment: str,
     task_definition: str | None,
     task_file: IO[bytes] | None,
-    supersede: bool,  # noqa: FBT001
-    wait: bool,  # noqa: FBT001
+    *,
+    adopt: bool,
+    supersede: bool,
+    wait: bool,
     timeout: float,
 ) -> int:
     """Bring an environment's hosts to its newest revision, or to what is given here.
@@ -71,6 +81,7 @@ def deploy(
     \b
     Example:
       blox deploy demo/logs --task-definition fluent-bit:42 --wait
+      blox deploy demo/logs --adopt --wait
     """
     client = session.client()
     if wait:
@@ -78,18 +89,11 @@ def deploy(
     found = find_environment(client, environment)
     if not supersede:
         _check_free(found)
-    changed = patched(
-        client,
-        found,
-        task_definition=task_definition,
-        task_file=task_file,
-        selector=None,
-        max_unavailable=None,
-        min_healthy=None,
-        progress_deadline=None,
-        drain_deadline=None,
-    )
-    wanted = changed or found
+    wanted = patched(client, found, task_definition=task_definition, task_file=task_file) or found
+    adoption = adopted(client, wanted, {}) if adopt else None
+    if adoption is not None and not session.as_json:
+        # What becomes of them is decided by the deployment that follows, not by the one in force.
+        say_adoption({**wanted, "deployment": None}, adoption)
     query = {"token": wanted["token"], "supersede": "true" if supersede else "false"}
     deployment = client.post(path_in(wanted, "deployments"), query=query)
     if not session.as_json:
@@ -98,10 +102,12 @@ def deploy(
             f"deploying {full_name(wanted)}  revision {deployment['revision']} = {what}   "
             f"deployment {deployment['id']}"
         )
+        if wanted["frozen"] is not None:
+            say_wrapped(f"  {frozen_line(wanted['frozen'])}")
     if wait:
-        return _wait(session, client, wanted, deployment["id"], timeout)
+        return _wait(session, client, wanted, deployment["id"], timeout, adoption=adoption)
     if session.as_json:
-        print_json(deployment)
+        print_json(_with(deployment, adoption))
     else:
         say(f"  next: blox deployments {full_name(wanted)}")
     return 0
@@ -126,20 +132,29 @@ def _check_free(environment: JsonObject) -> None:
 
 
 def _wait(
-    session: Session, client: Client, environment: JsonObject, deployment_id: str, timeout: float
+    session: Session,
+    client: Client,
+    environment: JsonObject,
+    deployment_id: str,
+    timeout: float,
+    *,
+    adoption: JsonObject | None,
 ) -> int:
     """Follow a deployment to its end; the exit code."""
     path = path_in(environment, "deployments", deployment_id)
     began = time.monotonic()
-    progress = _Progress(silent=session.as_json)
+    progress = Changing(silent=session.as_json)
     pause = _FIRST_POLL
     while True:
         deployment = client.get(path)
         waited = time.monotonic() - began
         if deployment["status"] in _OVER:
             progress.end()
-            return _told(session, deployment)
-        progress.show(deployment, waited)
+            if session.as_json:
+                print_json(_with(deployment, adoption))
+                return _code(deployment)
+            return _told(client, environment, deployment, adoption)
+        progress.show(_state_of(deployment), beside=span(waited))
         if waited >= timeout:
             progress.end()
             return _timed_out(session, deployment, waited)
@@ -147,57 +162,45 @@ def _wait(
         pause = min(_POLL, pause * 2)
 
 
-class _Progress:
-    """One line that changes in place on a terminal; elsewhere a line for each change."""
-
-    def __init__(self, *, silent: bool) -> None:
-        self._silent = silent
-        self._in_place = sys.stdout.isatty()
-        self._last = ""
-
-    def show(self, deployment: JsonObject, waited: float) -> None:
-        """The state now, `waited` seconds after the beginning."""
-        counts = deployment["counts"]
-        state = deployment["status"] if counts is None else wanted_sum(counts)
-        line = f"  {deployment['status']}: {state}"
-        if self._silent or (line == self._last and not self._in_place):
-            return
-        if self._in_place:
-            text = f"{line}   {span(waited)}"
-            click.echo(f"\r{text.ljust(len(self._last))}", nl=False)
-            self._last = text
-        else:
-            say(line)
-            self._last = line
-
-    def end(self) -> None:
-        """Whatever comes next begins a line."""
-        if self._in_place and self._last and not self._silent:
-            say()
+def _with(deployment: JsonObject, adoption: JsonObject | None) -> JsonObject:
+    """For programs: the deployment, and what was adopted before, if that was asked."""
+    return deployment if adoption is None else {**deployment, "adoption": adoption}
 
 
-def _told(session: Session, deployment: JsonObject) -> int:
+def _code(deployment: JsonObject) -> int:
+    """The exit code that says how it ended."""
+    return {"completed": 0, "failed": _FAILED}.get(deployment["status"], 1)
+
+
+def _state_of(deployment: JsonObject) -> str:
+    """How far it is, in one line."""
+    counts = deployment["counts"]
+    state = deployment["status"] if counts is None else wanted_sum(counts)
+    return f"  {deployment['status']}: {state}"
+
+
+def _told(
+    client: Client, environment: JsonObject, deployment: JsonObject, adoption: JsonObject | None
+) -> int:
     """Say how it ended; the exit code."""
     status = deployment["status"]
-    code = {"completed": 0, "failed": _FAILED}.get(status, 1)
-    if session.as_json:
-        print_json(deployment)
-        return code
     took = span(seconds_between(deployment["createdAt"], deployment["finishedAt"]))
     name, revision = full_name(deployment), deployment["revision"]
     if status == "completed":
         reused = deployment["reused"]
         more = f" · {reused} ran it already" if reused else ""
+        if adoption is not None and adoption["adopted"]:
+            more += f" · {len(adoption['adopted'])} adopted"
         say(f"{name}  revision {revision}  completed in {took}   {_current(deployment)}{more}")
     elif status == "failed":
         say(f"{name}  revision {revision}  FAILED after {took}   {_current(deployment)}")
-        _say_causes(deployment)
+        _say_causes(client, environment, deployment)
     else:
         say(
             f"{name}  revision {revision}  {status} after {took}: another deployment took its place"
         )
         say(f"  next: blox deployments {name}")
-    return code
+    return _code(deployment)
 
 
 def _timed_out(session: Session, deployment: JsonObject, waited: float) -> int:
@@ -207,7 +210,7 @@ def _timed_out(session: Session, deployment: JsonObject, waited: float) -> int:
     name = full_name(deployment)
     say(f"{name}  still {deployment['status']} after {span(waited)}; it goes on")
     for line in cause_lines(deployment["waiting"]):
-        say(f"  {line}")
+        say_wrapped(f"  {line}")
     say(f"  next: blox hosts {name}")
     return _TIMED_OUT
 
@@ -217,10 +220,18 @@ def _current(deployment: JsonObject) -> str:
     return "" if counts is None else f"{counts['current']} of {counts['wanted']} wanted current"
 
 
-def _say_causes(deployment: JsonObject) -> None:
-    for line in cause_lines(deployment["causes"]):
-        say(f"  {line}")
+def _say_causes(client: Client, environment: JsonObject, deployment: JsonObject) -> None:
+    """Each cause with its hosts, and what those have in common."""
     name = full_name(deployment)
+    concerned = {h["arn"] for cause in deployment["causes"] for h in cause["hosts"]}
+    machines = machines_of(client, environment["clusterArn"])
+    fine = [machine for arn, machine in machines.items() if arn not in concerned]
+    for cause, line in zip(deployment["causes"], cause_lines(deployment["causes"]), strict=True):
+        say_wrapped(f"  {line}")
+        alike = [machines[h["arn"]] for h in cause["hosts"] if h["arn"] in machines]
+        shared = traits_line(shared_traits(alike, fine))
+        if shared:
+            say_wrapped(f"    they share: {shared}")
     hosts = [host for cause in deployment["causes"] for host in cause["hosts"]]
     if hosts:
         say(f"  next: blox explain {name} {host_name(hosts[0])}   or   blox hosts {name}")

@@ -1,32 +1,31 @@
 """`blox environments`: what should run where."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
-from typing import IO, Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
 from blox.base.errors import InvalidInput
 from blox.cli.client import Client, JsonObject
-from blox.cli.output import count, print_json, print_table, say, short
+from blox.cli.content import content_options, policy_of, read_task
+from blox.cli.create import create
+from blox.cli.delete import delete
+from blox.cli.output import count, plain, print_json, print_table, say, span
 from blox.cli.session import Session, pass_session, shared_options
 from blox.cli.words import (
     definition_name,
-    duration,
     find_environment,
+    frozen_line,
     full_name,
     hosts_sum,
+    migration_line,
     path_in,
     revision_of,
     say_environment,
-    split_reference,
 )
 
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
-_FIRST_LOOK: Final = 5.0
-"""Seconds that `create` waits for the first sweep of a cluster, to tell what is there."""
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings=_HELP)
@@ -41,144 +40,12 @@ def environments() -> None:
       blox environments create demo/logs --task-definition fluent-bit
       blox deploy demo/logs --wait
       blox environments show demo/logs
+      blox environments delete demo/logs --tasks stop --wait
     """
 
 
-def content_options(command: Command) -> Command:
-    """The options that say what an environment wants."""
-    for option in reversed(
-        (
-            click.option(
-                "--selector",
-                metavar="EXPRESSION",
-                help="Which hosts, in ECS's cluster query language: "
-                "'attribute:ecs.instance-type =~ c6i.*'. Without it, all.",
-            ),
-            click.option(
-                "--task",
-                "task_file",
-                type=click.File("rb"),
-                metavar="FILE.json",
-                help="StartTask's other members: overrides, networkConfiguration, tags …",
-            ),
-            click.option(
-                "--max-unavailable",
-                metavar="N|N%",
-                help="Hosts without a healthy daemon at once during an update. Default 10%.",
-            ),
-            click.option(
-                "--min-healthy",
-                type=duration,
-                metavar="TIME",
-                help="RUNNING so long is healthy, without a health check. Default 10s.",
-            ),
-            click.option(
-                "--progress-deadline",
-                type=duration,
-                metavar="TIME",
-                help="A deployment without progress for so long has failed. Default 10m.",
-            ),
-            click.option(
-                "--drain-deadline",
-                type=duration,
-                metavar="TIME",
-                help="A draining host's daemon leaves at last after so long. Default 15m.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def read_task(file: IO[bytes]) -> JsonObject:
-    """The JSON object in a file. Raises InvalidInput."""
-    name = getattr(file, "name", "the file")
-    try:
-        value = json.load(file)
-    except ValueError as error:
-        raise InvalidInput(f"{name} is not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise InvalidInput(
-            f"{name} must hold a JSON object with members of StartTask, as in "
-            '{"enableExecuteCommand": true}.'
-        )
-    return value
-
-
-def policy_of(options: Mapping[str, Any]) -> JsonObject:
-    """The policy's members that were given."""
-    given = {
-        "maxUnavailable": options["max_unavailable"],
-        "minHealthySeconds": options["min_healthy"],
-        "progressDeadline": options["progress_deadline"],
-        "drainDeadline": options["drain_deadline"],
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-@environments.command(context_settings=_HELP)
-@click.argument("name", metavar="[CLUSTER/]NAME")
-@click.option("--cluster", metavar="NAME|ARN", help="The cluster, if it is not in the name.")
-@click.option(
-    "--task-definition",
-    required=True,
-    metavar="FAMILY[:REV]",
-    help="What to run; a family alone means its newest revision now.",
-)
-@content_options
-@shared_options
-@pass_session
-def create(
-    session: Session, /, name: str, cluster: str | None, task_definition: str, **options: Any
-) -> None:
-    """Create an environment. Nothing starts until it is deployed.
-
-    \b
-    Example:
-      blox environments create logs --cluster demo --task-definition fluent-bit:41
-      blox environments create demo/gpu-metrics --task-definition dcgm \\
-        --selector 'attribute:ecs.instance-type =~ p4.*' --max-unavailable 1
-    """
-    named, name = split_reference(name)
-    if (named is None) == (cluster is None):
-        raise InvalidInput("Name the cluster once: CLUSTER/NAME, or NAME with --cluster CLUSTER.")
-    body: JsonObject = {
-        "name": name,
-        "cluster": named or cluster,
-        "taskDefinition": task_definition,
-        "policy": policy_of(options),
-    }
-    if options["selector"] is not None:
-        body["selector"] = options["selector"]
-    if options["task_file"] is not None:
-        body["task"] = read_task(options["task_file"])
-    client = session.client()
-    created = client.post("/v2/environments", body)
-    if session.as_json:
-        print_json(created)
-        return
-    created = _once_read(client, created)
-    say(
-        f"created {full_name(created)} (id {short(created['id'])}), revision "
-        f"{revision_of(created)}, not deployed"
-    )
-    say_environment(created)
-    counts = created["counts"]
-    if counts["hosts"] and counts["unmatched"] == counts["hosts"]:
-        say(f"  the selector matches none of the {counts['hosts']} hosts")
-    if client.get("/v2/status")["mode"] == "observing":
-        say("  next: start the scheduler without --observe to act; deploying now only records it")
-    else:
-        say(f"  next: blox deploy {full_name(created)} --wait")
-
-
-def _once_read(client: Client, environment: JsonObject) -> JsonObject:
-    """The environment once its cluster has been read, or as it is after a while."""
-    until = time.monotonic() + _FIRST_LOOK
-    while not environment["primed"] and environment["served"] and time.monotonic() < until:
-        time.sleep(0.1)
-        environment = client.get(path_in(environment))
-    return environment
+environments.add_command(create)
+environments.add_command(delete)
 
 
 @environments.command("list", context_settings=_HELP)
@@ -203,17 +70,30 @@ def list_(session: Session, cluster: str | None) -> None:
             return
         say("no environments. Make one: blox environments create CLUSTER/NAME --task-definition F")
         return
+    _say_freezes(found)
     print_table(
         ("ENVIRONMENT", "HEALTH", "CURRENT", "REVISION", "DEPLOYMENT", "HOSTS"),
         [_row(environment) for environment in found],
     )
 
 
+def _say_freezes(found: Sequence[JsonObject]) -> None:
+    """Each freeze once, however many environments it is about."""
+    freezes = {e["frozen"]["id"]: e["frozen"] for e in found if e["frozen"] is not None}
+    for freeze in freezes.values():
+        say(frozen_line(freeze))
+
+
 def _row(environment: JsonObject) -> tuple[object, ...]:
     counts, deployment = environment["counts"], environment["deployment"]
+    health = environment["health"]["status"]
+    if environment["frozen"] is not None:
+        health += ", FROZEN"
+    if environment["ending"]:
+        health += f", being deleted ({count(environment['tasksLeft'], 'task')} left)"
     return (
         full_name(environment),
-        environment["health"]["status"],
+        health,
         f"{counts['current']}/{counts['wanted']}",
         revision_of(environment),
         "none" if deployment is None else f"r{deployment['revision']} {deployment['status']}",
@@ -246,7 +126,9 @@ def _say_all(environment: JsonObject) -> None:
         f"revision {revision_of(environment)}"
     )
     say_environment(environment)
-    if deployment is None:
+    if environment["ending"]:
+        pass
+    elif deployment is None:
         say(f"  not deployed; next: blox deploy {full_name(environment)} --wait")
     else:
         what = definition_name(deployment["taskDefinition"])
@@ -262,17 +144,33 @@ def _say_all(environment: JsonObject) -> None:
     say(f"  hosts: {revision['selector'] or 'all that can run it'}")
     if revision["task"]:
         say(f"  task: {json.dumps(revision['task'], ensure_ascii=False)}")
+    if environment["adopted"]:
+        verb = "was" if environment["adopted"] == 1 else "were"
+        say(f"  adopted: {count(environment['adopted'], 'live task')} {verb} started by others")
+    if environment["migration"] is not None:
+        say(plain(f"  {migration_line(environment['migration'])}"))
     policy = environment["policy"]
     say(
         f"  policy: at most {policy['maxUnavailable']} unavailable · healthy after "
         f"{policy['minHealthySeconds']:g} s · progress deadline {policy['progressDeadline']:g} s · "
         f"drain deadline {policy['drainDeadline']:g} s"
+        + (" · beside others' tasks" if policy["beside"] else "")
+        + ("" if policy["whenIdle"] is None else f" · leaves idle hosts after {_idle(policy)}")
     )
+
+
+def _idle(policy: JsonObject) -> str:
+    return span(policy["whenIdle"])
 
 
 @environments.command(context_settings=_HELP)
 @click.argument("environment", metavar="[CLUSTER/]NAME")
 @click.option("--task-definition", metavar="FAMILY[:REV]", help="What to run from now on.")
+@click.option(
+    "--beside/--not-beside",
+    default=None,
+    help="Start also on hosts where others run this daemon.",
+)
 @content_options
 @shared_options
 @pass_session
@@ -287,6 +185,8 @@ def change(
     \b
     Example:
       blox environments change demo/logs --max-unavailable 5
+      blox environments change demo/logs --when-idle 15m
+      blox environments change demo/logs --when-idle never
     """
     client = session.client()
     found = find_environment(client, environment)
@@ -309,9 +209,9 @@ def patched(
     patch: JsonObject = {}
     if task_definition is not None:
         patch["taskDefinition"] = task_definition
-    if options["selector"] is not None:
+    if options.get("selector") is not None:
         patch["selector"] = options["selector"]
-    if options["task_file"] is not None:
+    if options.get("task_file") is not None:
         patch["task"] = difference(environment["revision"]["task"], read_task(options["task_file"]))
     policy = policy_of(options)
     if policy:
@@ -332,28 +232,3 @@ def difference(old: JsonObject, new: JsonObject) -> JsonObject:
         elif value != former or name not in old:
             patch[name] = value
     return patch
-
-
-@environments.command(context_settings=_HELP)
-@click.argument("environment", metavar="[CLUSTER/]NAME")
-@shared_options
-@pass_session
-def delete(session: Session, environment: str) -> None:
-    """Delete an environment. Its tasks go on running and are listed as orphans.
-
-    \b
-    Example:
-      blox environments delete demo/logs
-      blox orphans
-    """
-    client = session.client()
-    found = find_environment(client, environment)
-    deleted = client.delete(path_in(found))
-    if session.as_json:
-        print_json(deleted)
-        return
-    left = deleted["tasksLeftRunning"]
-    say(f"deleted {full_name(deleted)}")
-    if left:
-        verb = "goes" if left == 1 else "go"
-        say(f"  {count(left, 'task')} of it {verb} on running: blox orphans")

@@ -1,26 +1,29 @@
-"""`blox hosts`, `explain`, `orphans` and `status`: what is, and why."""
+"""`blox hosts` and `orphans`: what every host runs and why; holding one."""
 
 from collections.abc import Sequence
 from typing import Final
 
 import click
 
-from blox.base.errors import InvalidInput
 from blox.cli.client import JsonObject, path_of
-from blox.cli.output import count, plain, print_json, print_table, say, short, span
+from blox.cli.groups import DefaultGroup
+from blox.cli.output import count, plain, print_json, print_table, say, say_wrapped, short, span
 from blox.cli.session import Session, pass_session, shared_options
 from blox.cli.words import (
     CLASSES,
     definition_name,
+    duration,
     find_environment,
     full_name,
     grouped,
+    held_line,
+    held_name,
     host_name,
-    parse_time,
     path_in,
-    problem_line,
     say_environment,
+    second,
     spoken,
+    until,
 )
 
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
@@ -37,16 +40,40 @@ _WORST_FIRST: Final = (
     "outdated",
     "lost",
     "away",
+    "held",
     "ineligible",
     "leaving",
     "notReady",
     "unmatched",
+    "yielded",
     "superseded",
     "current",
 )
 
 
-@click.command(context_settings=_HELP)
+@click.group(
+    cls=DefaultGroup,
+    default="list",
+    usage="[CLUSTER/]NAME [OPTIONS] | hold HOST … | release HOST | held",
+    context_settings=_HELP,
+)
+@shared_options
+def hosts(**_: object) -> None:
+    """Show every host of an environment and why it is as it is; leave one alone for a while.
+
+    Without a command it lists: `blox hosts demo/logs` is `blox hosts list demo/logs`, which is also
+    the way to list an environment that is named like one of the commands.
+
+    \b
+    Example:
+      blox hosts demo/logs
+      blox hosts demo/logs --class blocked --all
+      blox hosts hold i-0a9b8c7d6e5f40312 --for 2h --why "disk swap, INC-812"
+      blox hosts release i-0a9b8c7d6e5f40312
+    """
+
+
+@hosts.command("list", context_settings=_HELP, short_help="Show every host and why.")
 @click.argument("environment", metavar="[CLUSTER/]NAME")
 @click.option(
     "--class",
@@ -58,7 +85,7 @@ _WORST_FIRST: Final = (
 @click.option("--all", "every", is_flag=True, help="A line for each host, not for each cause.")
 @shared_options
 @pass_session
-def hosts(
+def list_(
     session: Session,
     environment: str,
     slot_class: str | None,
@@ -68,8 +95,8 @@ def hosts(
 
     \b
     Example:
-      blox hosts demo/logs
-      blox hosts demo/logs --class blocked --all
+      blox hosts list demo/logs
+      blox hosts list demo/logs --class blocked --all
     """
     client = session.client()
     found = find_environment(client, environment)
@@ -146,95 +173,83 @@ def _sorted(listed: Sequence[JsonObject]) -> list[JsonObject]:
     return sorted(listed, key=lambda host: (ranks[host["class"]], host["reason"], host["arn"]))
 
 
-# --- One host -------------------------------------------------------------------------------------
+# --- Holding one ----------------------------------------------------------------------------------
 
 
-@click.command(context_settings=_HELP)
-@click.argument("words", nargs=-1, metavar="[[CLUSTER/]NAME] HOST")
+@hosts.command("hold", context_settings=_HELP, short_help="Leave one alone for a while.")
+@click.argument("host", metavar="HOST")
+@click.option(
+    "--for",
+    "seconds",
+    type=duration,
+    required=True,
+    metavar="TIME",
+    help="It ends by itself after so long, 30d at most: 90s, 30m, 2h, 1d.",
+)
+@click.option("--why", required=True, metavar="TEXT", help="For the others, who will read it.")
 @shared_options
 @pass_session
-def explain(session: Session, words: tuple[str, ...]) -> None:
-    """Tell what happens on one host and why, for one environment or for all of its cluster.
+def hold(session: Session, host: str, *, seconds: float, why: str) -> None:
+    """Leave one host as it is for a while: nothing of blox is started or stopped there.
 
-    HOST is an instance id (i-… or mi-…), a container instance id, or an ARN.
+    What runs there goes on running. The host is not wanted meanwhile: it counts as held, not as
+    missing a daemon. Held again, it has a new end. HOST is an instance id (i-… or mi-…), a
+    container instance id, or an ARN.
 
     \b
     Example:
-      blox explain i-0a9b8c7d6e5f40312
-      blox explain demo/logs i-0a9b8c7d6e5f40312
+      blox hosts hold i-0a9b8c7d6e5f40312 --for 2h --why "disk swap, INC-812"
     """
-    client = session.client()
-    if len(words) == 1:
-        found = client.get(path_of("v2", "hosts", words[0]))
-        if session.as_json:
-            print_json(found)
-            return
-        _say_machine(found["host"])
-        if not found["environments"]:
-            say(f"  no environment is on the cluster {found['host']['cluster']}")
-        for told in found["environments"]:
-            say()
-            _say_story(told, host_named=False)
-        return
-    if len(words) != 2:
-        raise InvalidInput("Name a host, or an environment and a host: blox explain demo/logs i-…")
-    environment = find_environment(client, words[0])
-    told = client.get(path_in(environment, "hosts", words[1]))
+    body = {"host": host, "seconds": seconds, "why": why}
+    made = session.client().post("/v2/holds", body)
     if session.as_json:
-        print_json(told)
+        print_json(made)
         return
-    _say_story(told, host_named=True)
+    say_wrapped(held_line(made))
+    say("  nothing is started and nothing is stopped there; what runs goes on running")
+    say(f"  it ends by itself; see what is there: blox explain {held_name(made)}")
 
 
-def _say_machine(host: JsonObject) -> None:
-    attributes = host["attributes"]
-    facts = [
-        attributes.get("ecs.instance-type"),
-        attributes.get("ecs.availability-zone"),
-        attributes.get("ecs.ami-id"),
-        host["capacityProvider"],
-    ]
-    agent = "agent connected" if host["agentConnected"] else "AGENT DISCONNECTED"
-    shown = "  ".join(fact for fact in facts if fact)
-    say(plain(f"{host_name(host)}  on {host['cluster']}  {host['status']}, {agent}   {shown}"))
-    say(f"  {host['arn']}")
+@hosts.command("release", context_settings=_HELP, short_help="End a hold before its time.")
+@click.argument("host", metavar="HOST")
+@shared_options
+@pass_session
+def release(session: Session, host: str) -> None:
+    """End a host's hold before its time.
+
+    \b
+    Example:
+      blox hosts release i-0a9b8c7d6e5f40312
+    """
+    ended = session.client().delete(path_of("v2", "holds", host))
+    if session.as_json:
+        print_json(ended)
+        return
+    name = held_name(ended)
+    say(plain(f"released {name} on {ended['cluster']}; it was held for: {ended['why']}"))
+    say(f"  next: blox explain {name}")
 
 
-def _say_story(told: JsonObject, *, host_named: bool) -> None:
-    host = f"{host_name(told)}  " if host_named else ""
-    verdict = str(told.get("would") or told["verdict"]).upper()
-    say(
-        plain(
-            f"{host}{full_name(told)}  {spoken(told['class'])} for {span(told['sinceSeconds'])}   "
-            f"verdict {verdict}: {told['sentence']}"
-        )
+@hosts.command("held", context_settings=_HELP, short_help="List the hosts that are held.")
+@shared_options
+@pass_session
+def held(session: Session) -> None:
+    """List the hosts that are held, until when and why.
+
+    \b
+    Example:
+      blox hosts held
+    """
+    found = session.client().every("/v2/holds", {"limit": "1000"})
+    if session.as_json:
+        print_json(found)
+        return
+    if not found:
+        say("no host is held")
+    print_table(
+        ("HOST", "CLUSTER", "UNTIL", "WHY"),
+        [(held_name(h), h["cluster"], until(h), h["why"]) for h in found],
     )
-    say(plain(f"  next: {told['who']}: {told['nextStep']}"))
-    if told["task"] is not None:
-        task = told["task"]
-        wanted = "" if task["desiredStatus"] == task["status"] else f" -> {task['desiredStatus']}"
-        say(
-            f"  task {task['arn'].rsplit('/', 1)[-1]}  {definition_name(task['definition'])}  "
-            f"{task['status']}{wanted}"
-        )
-    if not told["story"]:
-        say(f"  nothing happened here since this scheduler began at {_second(told['storySince'])}")
-        return
-    for entry in told["story"]:
-        say(f"  {_moment(entry['at'])}  {entry['what'].ljust(8)}  {_said(entry)}")
-
-
-def _said(entry: JsonObject) -> str:
-    request = entry["details"].get("request")
-    return plain(entry["text"]) + (f"   request {request}" if request else "")
-
-
-def _moment(text: str) -> str:
-    return parse_time(text).strftime("%H:%M:%S.%f")[:-3]
-
-
-def _second(text: str) -> str:
-    return parse_time(text).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 # --- Everything -----------------------------------------------------------------------------------
@@ -269,7 +284,7 @@ def orphans(session: Session, every: bool) -> None:  # noqa: FBT001
                     orphan["task"]["status"],
                     definition_name(orphan["task"]["definition"]),
                     full_name(orphan),
-                    _second(orphan["deletedAt"]),
+                    second(orphan["deletedAt"]),
                 )
                 for orphan in listed
             ],
@@ -279,108 +294,5 @@ def orphans(session: Session, every: bool) -> None:  # noqa: FBT001
         first = group[0]
         say(
             f"{count(len(group), 'task')} of {full_name(first)}, deleted "
-            f"{_second(first['deletedAt'])} -> you: stop them, or leave them   blox orphans --all"
+            f"{second(first['deletedAt'])} -> you: stop them, or leave them   blox orphans --all"
         )
-
-
-@click.command(context_settings=_HELP)
-@shared_options
-@pass_session
-def status(session: Session) -> None:
-    """Show what needs you, and how the scheduler and its clusters do.
-
-    \b
-    Example:
-      blox status
-    """
-    client = session.client()
-    told = client.get("/v2/status")
-    environments = client.every("/v2/environments", {"limit": "1000"})
-    if session.as_json:
-        print_json({**told, "unhealthy": [e for e in environments if not _healthy(e)]})
-        return
-    where = told["domain"] or "an account that ECS has not told yet"
-    say(f"blox {told['version']}  {told['mode']} in {where}   {session.endpoint}")
-    _say_needs(told, environments)
-    _say_rest(told, environments)
-    _say_clusters(told)
-
-
-def _healthy(environment: JsonObject) -> bool:
-    return bool(environment["health"]["status"] == "healthy")
-
-
-def _updating(environment: JsonObject) -> bool:
-    deployment = environment["deployment"]
-    return deployment is not None and deployment["status"] == "running"
-
-
-def _say_needs(told: JsonObject, environments: Sequence[JsonObject]) -> None:
-    lines = [plain(f"scheduler: {_condition(problem)}") for problem in told["conditions"]]
-    codes = {problem["code"] for problem in told["conditions"]}
-    for environment in environments:
-        name = full_name(environment)
-        lines += [
-            f"{name}: {problem_line(problem, look=f'blox hosts {name}')}"
-            for problem in environment["health"]["problems"]
-            if problem["code"] not in codes
-        ]
-    if lines:
-        say(f"NEEDS A LOOK ({len(lines)})")
-        for line in lines:
-            say(f"  {line}")
-    if told["holding"]:
-        say(f"nothing is started at the moment: {told['holding']}")
-    if not told["assumptions"]["checked"] and environments and told["mode"] == "acting":
-        say("nothing is started yet: whether ECS refuses old signatures is being tried")
-    for note in told["notes"]:
-        say(f"note: {plain(note)}")
-
-
-def _condition(problem: JsonObject) -> str:
-    return f"{problem['sentence']} -> {problem['who']}: {problem['nextStep']}"
-
-
-def _say_rest(told: JsonObject, environments: Sequence[JsonObject]) -> None:
-    """One line for all that is well, one for what is under way."""
-    busy = {
-        slot_class: sum(environment["counts"][slot_class] for environment in environments)
-        for slot_class in ("starting", "settling", "stopping", "inDoubt")
-    }
-    busy["outdated"] = sum(e["counts"]["outdated"] for e in environments if _updating(e))
-    parts = [f"{number} {spoken(slot_class)}" for slot_class, number in busy.items() if number]
-    if parts:
-        say(f"under way: {' · '.join(parts)}")
-    current = sum(environment["counts"]["current"] for environment in environments)
-    healthy, total = told["environments"]["healthy"], told["environments"]["total"]
-    hosts = sum(cluster["hosts"] for cluster in told["clusters"])
-    say(
-        f"well: {healthy} of {count(total, 'environment')} healthy · "
-        f"{count(current, 'daemon')} current · {count(hosts, 'host')} on "
-        f"{count(len(told['clusters']), 'cluster')}"
-    )
-    if told["doublesSeen"]:
-        say(f"hosts found with two daemons, and mended: {told['doublesSeen']}")
-    if told["rejectedMessages"]:
-        say(f"queue messages not understood: {told['rejectedMessages']}   GET /v2/queue/rejected")
-
-
-def _say_clusters(told: JsonObject) -> None:
-    if not told["clusters"]:
-        say("no cluster is watched. Make an environment: blox environments create --help")
-        return
-    say()
-    print_table(
-        ("CLUSTER", "STATE", "HOSTS", "ENVIRONMENTS", "LAST READ COMPLETELY", "PROBLEM"),
-        [
-            (
-                cluster["name"],
-                cluster["status"] if cluster["primed"] else f"{cluster['status']}, not read yet",
-                cluster["hosts"],
-                cluster["environments"],
-                "never" if cluster["ageSeconds"] is None else f"{span(cluster['ageSeconds'])} ago",
-                cluster["readError"],
-            )
-            for cluster in told["clusters"]
-        ],
-    )

@@ -37,6 +37,9 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
         "blox.cli.environments", "environments", "Create, list, show, change and delete them."
     ),
     "adopt": Lazy("blox.cli.adopt", "adopt", "Make tasks that others started an environment's."),
+    "migrate": Lazy(
+        "blox.cli.migrate", "migrate", "Take over from a DAEMON service, host by host."
+    ),
     "deploy": Lazy("blox.cli.deploy", "deploy", "Bring an environment's hosts to a definition."),
     "deployments": Lazy("blox.cli.deploy", "deployments", "List an environment's deployments."),
     "hosts": Lazy("blox.cli.look", "hosts", "Show every host and why; hold one, release it."),

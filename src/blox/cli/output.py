@@ -5,12 +5,16 @@ the terminal.
 """
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import click
+
+from blox.base.errors import InvalidInput
 
 _GAP: Final = "  "
 _CONTROL: Final = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
@@ -20,6 +24,25 @@ _UNITS: Final = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 def say(line: str = "") -> None:
     """Print one line."""
     click.echo(line)
+
+
+def say_wrapped(line: str, *, indent: int = 4) -> None:
+    """Print one line; on a terminal as many as it takes, those after the first indented. Words
+    stay whole, so that names and commands can be copied."""
+    text = plain(line)
+    if not sys.stdout.isatty():
+        click.echo(text)
+        return
+    lead = len(text) - len(text.lstrip())
+    for part in textwrap.wrap(
+        text.strip(),
+        width=max(40, shutil.get_terminal_size().columns),
+        initial_indent=" " * lead,
+        subsequent_indent=" " * (lead + indent),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ):
+        click.echo(part)
 
 
 def print_json(value: object) -> None:
@@ -32,11 +55,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     if not rows:
         return
     texts = [[plain(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich(columns, texts)
-    else:
+    if not sys.stdout.isatty():
         for line in table_lines(columns, texts):
             click.echo(line)
+        return
+    head, *lines = fitted_lines(columns, texts, shutil.get_terminal_size().columns)
+    click.secho(head, bold=True)
+    for line in lines:
+        click.echo(line)
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -91,14 +117,73 @@ def short(identifier: str, length: int = 8) -> str:
     return name if len(name) <= length else f"{name[:length]}…"
 
 
-def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+class Changing:
+    """One line that changes in place on a terminal; elsewhere a line for each change."""
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    def __init__(self, *, silent: bool = False) -> None:
+        self._silent = silent
+        self._in_place = sys.stdout.isatty()
+        self._last = ""
+
+    def show(self, line: str, *, beside: str = "") -> None:
+        """The state now. `beside`: what changes all the time, shown on a terminal only."""
+        if self._silent or (line == self._last and not self._in_place):
+            return
+        if not self._in_place:
+            say(line)
+            self._last = line
+            return
+        text = f"{line}   {beside}" if beside else line
+        text = text[: max(20, shutil.get_terminal_size().columns - 1)]
+        click.echo(f"\r{text.ljust(len(self._last))}", nl=False)
+        self._last = text
+
+    def end(self) -> None:
+        """Whatever comes next begins a line."""
+        if self._in_place and self._last and not self._silent:
+            say()
+            self._last = ""
+
+
+def asked_to_go_on(question: str, *, yes: bool) -> None:
+    """Ask on a terminal, unless `yes` has been said; elsewhere `yes` must be said.
+
+    Raises InvalidInput where nobody can be asked, click.Abort when the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput(f"{question} Nobody can be asked here: say --yes. Nothing was changed.")
+    click.confirm(question, abort=True)
+
+
+def fitted_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The table as plain lines of at most `width`, cells wrapped at words. Words stay whole, so
+    that names can be copied, even where the table gets wider by that."""
+    lines = [list(columns), *(list(row) for row in rows)]
+    places = range(len(columns))
+    widths = [max(len(line[place]) for line in lines) for place in places]
+    least = [max(len(word) for line in lines for word in line[p].split() or [""]) for p in places]
+    excess = sum(widths) + len(_GAP) * (len(columns) - 1) - width
+    while excess > 0:
+        wide = [place for place in places if widths[place] > least[place]]
+        if not wide:
+            break
+        widths[max(wide, key=lambda place: widths[place])] -= 1
+        excess -= 1
+    return [part for line in lines for part in _wrapped_row(line, widths)]
+
+
+def _wrapped_row(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """One row in as many lines as its tallest cell needs."""
+    wrapped = [
+        textwrap.wrap(cell, max(1, width), break_long_words=False, break_on_hyphens=False) or [""]
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    return [
+        _GAP.join(
+            (parts[line] if line < len(parts) else "").ljust(width)
+            for parts, width in zip(wrapped, widths, strict=True)
+        ).rstrip()
+        for line in range(max(map(len, wrapped)))
+    ]

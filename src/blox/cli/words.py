@@ -1,7 +1,8 @@
 """How commands speak of environments: names, counters that add up, causes with a next step."""
 
+import math
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import click
@@ -9,7 +10,7 @@ import click
 from blox.base.errors import InvalidInput, NotFound
 from blox.base.ids import is_cluster_name, is_environment_name
 from blox.cli.client import Client, JsonObject, path_of
-from blox.cli.output import count, plain, say
+from blox.cli.output import count, plain, say, say_wrapped, span
 
 WANTED: Final = (
     "current",
@@ -23,7 +24,16 @@ WANTED: Final = (
     "occupied",
     "missing",
 )
-UNWANTED: Final = ("unmatched", "ineligible", "leaving", "notReady", "away", "lost")
+UNWANTED: Final = (
+    "unmatched",
+    "ineligible",
+    "leaving",
+    "notReady",
+    "away",
+    "lost",
+    "held",
+    "yielded",
+)
 CLASSES: Final = (*WANTED, *UNWANTED, "superseded")
 _SPOKEN: Final = {"inDoubt": "in doubt", "notReady": "not ready"}
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -87,6 +97,68 @@ def host_name(host: JsonObject) -> str:
     return str(host.get("instanceId") or host["arn"].rsplit("/", 1)[-1])
 
 
+# --- Freezes and holds ----------------------------------------------------------------------------
+
+
+def frozen_words(freeze: JsonObject) -> str:
+    """What a freeze is about: everything, cluster demo, demo/logs."""
+    if freeze["scope"] == "cluster":
+        return f"cluster {freeze['cluster']}"
+    if freeze["scope"] == "environment":
+        name = freeze["environment"]
+        return f"{freeze['cluster']}/{name}" if name else "an environment that is deleted"
+    return "everything"
+
+
+def thaw_command(freeze: JsonObject) -> str:
+    """What ends a freeze."""
+    if freeze["scope"] == "cluster":
+        return f"blox thaw --cluster {freeze['cluster']}"
+    if freeze["scope"] == "environment":
+        if freeze["environment"] is None:
+            return f"blox thaw {freeze['id']}"
+        return f"blox thaw --environment {frozen_words(freeze)}"
+    return "blox thaw --everything"
+
+
+def frozen_line(freeze: JsonObject) -> str:
+    """FROZEN: everything until … (2 h left): why   command."""
+    return plain(
+        f"FROZEN: {frozen_words(freeze)} until {until(freeze)}: {freeze['why']}   "
+        f"{thaw_command(freeze)}"
+    )
+
+
+def held_line(hold: JsonObject) -> str:
+    """HELD: i-… on demo until … (2 h left): why   command."""
+    name = held_name(hold)
+    return plain(
+        f"HELD: {name} on {hold['cluster']} until {until(hold)}: {hold['why']}   "
+        f"blox hosts release {name}"
+    )
+
+
+def held_name(hold: JsonObject) -> str:
+    """The held host as people type it."""
+    return str(hold["instanceId"] or hold["host"].rsplit("/", 1)[-1])
+
+
+def concerns(freeze: JsonObject, cluster: str, name: str | None = None) -> bool:
+    """Whether a freeze stops what is done on a cluster, or for one of its environments."""
+    if freeze["scope"] == "everything":
+        return True
+    if freeze["cluster"] != cluster:
+        return False
+    return freeze["scope"] == "cluster" or name is None or freeze["environment"] == name
+
+
+def until(body: JsonObject) -> str:
+    """When a freeze or a hold ends, and in how long."""
+    left = (parse_time(body["until"]) - datetime.now(UTC)).total_seconds()
+    # Rounded up: what was asked for 2 h a moment ago has 2 h left, not 119 min.
+    return f"{second(body['until'])} ({span(max(0, math.ceil(left)))} left)"
+
+
 # --- Counters -------------------------------------------------------------------------------------
 
 
@@ -132,15 +204,24 @@ def cause_lines(causes: Iterable[JsonObject]) -> list[str]:
 
 
 def _named(cause: JsonObject) -> str:
-    names = [host_name(host) for host in cause["hosts"][:3]]
-    left = cause["count"] - len(names)
+    return named_hosts(cause["hosts"], of=cause["count"])
+
+
+def named_hosts(hosts: Sequence[JsonObject], *, of: int | None = None) -> str:
+    """A few of the hosts by name, and how many more there are. `of`: so many in all."""
+    names = [host_name(host) for host in hosts[:3]]
+    left = (len(hosts) if of is None else of) - len(names)
     return ", ".join(names) + (f" and {left} more" if left > 0 else "")
 
 
 def say_environment(environment: JsonObject, *, look: bool = True) -> None:
-    """The counters and problems of an environment, indented below its name. `look`: say which
-    command shows the hosts."""
+    """The counters and problems of an environment, indented below its name, and why nothing moves.
+    `look`: say which command shows the hosts."""
     command = f"blox hosts {full_name(environment)}" if look else ""
+    if environment["frozen"] is not None:
+        say_wrapped(f"  {frozen_line(environment['frozen'])}")
+    if environment["ending"]:
+        say_wrapped(f"  {ending_line(environment)}")
     if not environment["served"]:
         say("  belongs to another account or region; this scheduler leaves it alone")
     elif not environment["primed"]:
@@ -149,7 +230,25 @@ def say_environment(environment: JsonObject, *, look: bool = True) -> None:
     if environment["counts"]["wanted"]:
         say(f"  {wanted_sum(environment['counts'])}")
     for problem in environment["health"]["problems"]:
-        say(f"  {problem_line(problem, look=command)}")
+        say_wrapped(f"  {problem_line(problem, look=command)}")
+
+
+def ending_line(environment: JsonObject) -> str:
+    """That it is being deleted, and how to watch that."""
+    left = count(environment["tasksLeft"], "task")
+    return (
+        f"it is being deleted, {left} left to stop   "
+        f"blox environments delete {full_name(environment)} --wait"
+    )
+
+
+def migration_line(migration: JsonObject) -> str:
+    """That hosts are moved from a DAEMON service, and how far that is."""
+    way = "hosts go back to" if migration["back"] else "hosts are taken over from"
+    return (
+        f"{way} service/{migration['service']}: {count(migration['moved'], 'host')} moved so far, "
+        f"longest gap {span(migration['worstGapSeconds'])}"
+    )
 
 
 # --- Times ----------------------------------------------------------------------------------------
@@ -158,6 +257,21 @@ def say_environment(environment: JsonObject, *, look: bool = True) -> None:
 def parse_time(text: str) -> datetime:
     """A time of the API's."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def second(text: str) -> str:
+    """A time of the API's as people read it: 2026-11-22 03:40:12 UTC."""
+    return parse_time(text).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def moment(text: str) -> str:
+    """The time of day of the API's, to the millisecond: 03:40:12.120."""
+    return parse_time(text).strftime("%H:%M:%S.%f")[:-3]
+
+
+def ago(text: str) -> str:
+    """How long ago a time of the API's was, by this machine's clock."""
+    return span(max(0.0, (datetime.now(UTC) - parse_time(text)).total_seconds()))
 
 
 def seconds_between(begin: str, end: str) -> float:
