@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from blox.base.errors import Conflict, InvalidInput, NotFound, Unavailable
 from blox.scheduler.adopting import Existing
 from blox.scheduler.migrations import with_ours, without_ours
+from blox.scheduler.report import environment_report
 from blox.scheduler.service import Wish
 from blox.simulator.model import Switches
 from support.drills import Drill, drilled
@@ -38,6 +39,7 @@ async def test_every_host_is_moved_in_waves_and_every_gap_is_measured(drill: Dri
     while story.phase() != "moved":
         without = len(drill.hosts) - len({*story.ours(), *story.theirs()})
         worst = max(worst, without)
+        assert environment_report(drill.process.scheduler.state, story.record).healthy
         await asyncio.sleep(0.25)
     assert 0 < worst <= 2
     assert story.ours() == sorted(drill.hosts)
@@ -201,6 +203,8 @@ async def test_turning_round_in_the_middle_and_again(drill: Drill, after: float)
     await story.back(on=False)
     await story.in_phase("moved")
     assert story.ours() == sorted(drill.hosts)
+    assert story.migration.there.hosts == len(drill.hosts)
+    assert story.migration.arrived > story.migration.there.hosts
     assert story.migration.there.twos + story.migration.returned.twos == 0
     story.healthy()
 

@@ -8,7 +8,7 @@ import asyncio
 import inspect
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVarTuple, Unpack
 
 from structlog.testing import capture_logs
 
+from blox.base.clock import LoopClock
 from blox.ecs.port import Lost, NotSent, Permit, WireAnswer
 from blox.scheduler.model import Deployment, DeploymentStatus, Environment, Policy
 from blox.scheduler.service import Wish
@@ -251,8 +252,16 @@ class Drill:
 
     # --- Processes --------------------------------------------------------------------------------
 
-    async def begin(self, *, store: Store | None = None, observe: bool = False) -> Process:
-        """Start a process on what is stored."""
+    async def begin(
+        self,
+        *,
+        store: Store | None = None,
+        observe: bool = False,
+        wall: float = 0.0,
+        unreachable: Sequence[str] = (),
+    ) -> Process:
+        """Start a process on what is stored. `wall`: seconds by which its machine's clock is ahead;
+        `unreachable`: operations for which there is no connection."""
         process = Process(
             self.live,
             self.feed,
@@ -260,9 +269,11 @@ class Drill:
             settings=self.settings,
             data=self.data,
             store=store,
+            clock=LoopClock(self.live.epoch + wall),
             observe=observe,
         )
         self.wire = Wire(process.transport, self.live)
+        self.wire.always |= {operation: never_connects() for operation in unreachable}
         process.client._transport = self.wire
         self.process = process
         await process.start()
@@ -344,6 +355,25 @@ class Drill:
         arn = self.cloud.start_foreign("demo", host, family, now=self.live.now(), service=service)
         self.live.settle()
         return arn
+
+    async def lose_store(self) -> Process:
+        """The process dies, its database is deleted, and another process begins."""
+        await self.process.kill()
+        self.data = MemoryData()
+        return await self.begin()
+
+    def mark(self, hosts: Sequence[str], name: str, value: str | None) -> None:
+        """Somebody gives these hosts a custom attribute, or takes it from them."""
+        operation = "DeleteAttributes" if value is None else "PutAttributes"
+        for host in hosts:
+            mark = {"name": name, "targetId": host} | ({} if value is None else {"value": value})
+            self.cloud.call(
+                operation,
+                {"cluster": "demo", "attributes": [mark]},
+                now=self.live.now(),
+                caller="somebody",
+            )
+        self.live.settle()
 
     def lose_daemon(self, host: str) -> None:
         """The daemon on this host ends by itself."""

@@ -1,4 +1,4 @@
-"""The transcripts of the documentation, typed again as a user would, and compared with what is shown.
+"""The documentation's transcripts, typed again as a user would, and compared with what is shown.
 
 A fenced block of the language `console` is a transcript. A line that begins with `$ ` is typed; the
 lines below it are what was printed. Besides:
@@ -55,6 +55,7 @@ _MASKS: Final = (
 _LOOKING: Final = (
     *("blox audit", "blox doctor", "blox status", "blox hosts", "blox explain", "blox orphans"),
     *("blox environments list", "blox environments show", "blox deployments"),
+    "blox simulate state",
 )
 """They change nothing: looked at again until they show what they should, because the scheduler
 sees what happened a moment later. `blox hosts hold` and `release` are not among them."""
@@ -236,7 +237,6 @@ class Terminal(AbstractContextManager["Terminal"]):
                     until = []
             self._code = process.wait()
             watchdog.cancel()
-        self._last = printed
         return printed
 
     def _obey(self, command: str) -> None:

@@ -13,8 +13,11 @@ import pytest
 
 import blox
 from blox.cli.main import blox as blox_command
+from blox.cli.main import run
 from blox.cli.services import command as daemon_scheduler
+from blox.ecs.endpoints import configured_name
 from blox.ecs.pacing import CATEGORY_OF
+from blox.scheduler.phases import PHASES
 from blox.scheduler.reasons import REASONS
 from blox.settings import Assumptions
 from blox.simulator.run import main as simulator_run
@@ -37,6 +40,8 @@ SOURCES = sorted((ROOT / "src" / "blox").rglob("*.py"))
 SOURCE_TEXT = "\n".join(path.read_text() for path in SOURCES)
 GONE_FLAGS = {"--css-endpoint", "--etcd-endpoint"}
 """Named because 0.3 had them and we have not."""
+AWS_FLAGS = {"--default-result"}
+"""Named alone, and the aws command's."""
 BOTOCORE_VARIABLES = {
     "AWS_CONFIG_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -48,6 +53,13 @@ BOTOCORE_VARIABLES = {
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 }
 """Read by the library that finds credentials, not by us."""
+
+
+ATTRIBUTE = "(?<!attribute:)(?<!attribute )(?<!name=)"
+"""Hosts have attributes that are called `blox.` and an environment's name."""
+DEMONSTRATING = ("blox simulate ", "blox demo")
+FILES = (".db", ".rules.yaml", ".tf", ".toml", ".yaml")
+"""Ends of names that begin with "blox." and are files."""
 
 
 # --- Commands -------------------------------------------------------------------------------------
@@ -72,6 +84,14 @@ def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
             yield from _below(f"{name} {child}", found)
 
 
+def _shown() -> Iterator[tuple[str, click.Command]]:
+    """The commands that do something, but those of the simulator, which its groups explain, and the
+    demonstration, which is typed as it is called."""
+    for name, command in _below("blox", blox_command):
+        if not isinstance(command, click.Group) and not name.startswith(DEMONSTRATING):
+            yield name, command
+
+
 def options_of(command: click.Command) -> dict[str, click.Option]:
     """Every flag of a command, `--help` included."""
     context = click.Context(command)
@@ -89,9 +109,13 @@ def problem_of(words: list[str], known: Mapping[str, click.Command]) -> str:
     if name not in known:
         return ""
     rest = words[len(name.split()) :]
+    if rest and rest[0] == blox.__version__:
+        return ""  # what a command prints
     while rest:
         word, rest = rest[0], rest[1:]
         options = options_of(known[name])
+        if word == "--":
+            return ""  # what follows is not ours
         if word.startswith("-") and word != "-":
             option = options.get(word.partition("=")[0])
             if option is None:
@@ -115,6 +139,28 @@ def test_every_command_line_in_the_documentation_can_be_typed() -> None:
     assert problems == []
 
 
+def test_every_example_in_a_help_can_be_typed() -> None:
+    known = commands()
+    problems, examples = [], 0
+    for name, command in known.items():
+        text = re.sub(r"\\\n\s*", " ", f"{command.help}\n{command.epilog}")
+        for line in text.splitlines():
+            words = words_of(line) if line.startswith("  ") else []
+            if words and words[0] in ("blox", "daemon-scheduler"):
+                examples += 1
+                problem = problem_of(words, known)
+                problems += [f"{name} --help: {line.strip()}: {problem}"] if problem else []
+    assert problems == []
+    assert examples > 50
+
+
+@pytest.mark.parametrize("name", ["daemon-scheduler", *(name for name, _ in _shown())])
+def test_every_command_shows_an_example(name: str) -> None:
+    command = commands()[name]
+    shown = f"{command.help}\n{command.epilog}"
+    assert re.search(rf"^  +{name.split()[0]} ", shown, re.MULTILINE)
+
+
 def test_every_flag_that_is_named_alone_exists() -> None:
     existing = {flag for command in commands().values() for flag in options_of(command)}
     assert not existing & GONE_FLAGS
@@ -123,7 +169,7 @@ def test_every_flag_that_is_named_alone_exists() -> None:
         for fragment in all_fragments()
         if (match := re.match(r"--[a-z][a-z-]+", fragment.text))
     }
-    assert sorted((p, f) for p, f in named if f not in existing | GONE_FLAGS) == []
+    assert sorted((p, f) for p, f in named if f not in existing | GONE_FLAGS | AWS_FLAGS) == []
 
 
 def test_every_flag_of_the_service_is_documented() -> None:
@@ -159,7 +205,8 @@ def test_the_readme_says_how_the_tests_are_run() -> None:
 def test_every_environment_variable_that_is_named_is_read_somewhere() -> None:
     named = set(re.findall(r"\b(?:AWS|BLOX|CSS|DS|ECS)_[A-Z][A-Z_]+\b", all_text()))
     read = set(re.findall(r"\b[A-Z]+_[A-Z][A-Z_]+\b", SOURCE_TEXT))
-    endpoints = {f"AWS_ENDPOINT_URL_{service}" for service in ("ECS", "SQS", "STS")}
+    services = ("ecs", "sqs", "sts", "iam", "events")
+    endpoints = {f"AWS_ENDPOINT_URL_{configured_name(one).upper()}" for one in services}
     assert "AWS_ENDPOINT_URL_" in SOURCE_TEXT, "the endpoints' names are put together"
     assert sorted(named - read - endpoints - BOTOCORE_VARIABLES) == []
 
@@ -187,8 +234,8 @@ def test_every_python_name_that_is_named_exists() -> None:
     missing = [
         f"{fragment.place}: {name}"
         for fragment in all_fragments()
-        for name in re.findall(r"\bblox(?:\.[A-Za-z_]\w*)+", fragment.text)
-        if not name.endswith((".db", ".toml")) and not _exists(name)
+        for name in re.findall(ATTRIBUTE + r"\bblox(?:\.[A-Za-z_]\w*)+", fragment.text)
+        if not name.endswith(FILES) and not name.endswith(".NAME") and not _exists(name)
     ]
     assert missing == []
 
@@ -239,9 +286,15 @@ def test_a_table_of_reasons_is_complete() -> None:
     for path in documents():
         for rows in tables(path):
             codes = {row[0].strip("`") for row in rows}
-            if len(codes & set(REASONS)) >= 5:
+            if len(codes & set(REASONS)) >= 10:
                 head = rows[0][0].strip("`")
                 assert codes - {head} == set(REASONS), path.name
+
+
+def test_the_phases_of_a_migration_are_those_of_the_code() -> None:
+    rows = next(rows for rows in tables(ROOT / "docs" / "migrating.md") if rows[0][0] == "phase")
+    shown = [[code.strip("`"), who, sentence] for code, who, sentence in rows[1:]]
+    assert shown == [[one.code, one.who, one.sentence] for one in PHASES.values()]
 
 
 # --- The architecture -----------------------------------------------------------------------------
@@ -330,27 +383,34 @@ def test_the_assumptions_are_those_of_the_settings() -> None:
     assert f"W = (S − B) + E + V = {assumed.doubt_window:g} s" in README.read_text()  # noqa: RUF001
 
 
-def policies() -> list[dict[str, object]]:
-    """Every block of JSON in the README, decoded."""
-    blocks = re.findall(r"^```json\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    return [json.loads(block) for block in blocks]
+def policy() -> dict[str, object]:
+    """The policy that docs/operating.md shows, decoded."""
+    text = (ROOT / "docs" / "operating.md").read_text()
+    (block,) = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    decoded = json.loads(block)
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def test_the_policy_is_what_setup_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["setup", "--print", "iam", "--migrate", "--notify-bus", "BUS"]) == 0
+    assert policy() == json.loads(capsys.readouterr().out)
 
 
 def test_the_policy_allows_exactly_the_calls_that_are_made() -> None:
+    statements = policy()["Statement"]
+    assert isinstance(statements, list)
     allowed: set[str] = set()
-    for policy in policies():
-        statements = policy.get("Statement", [])
-        assert isinstance(statements, list)
-        for statement in statements:
-            actions = statement["Action"]
-            allowed |= {actions} if isinstance(actions, str) else set(actions)
+    for statement in statements:
+        actions = statement["Action"]
+        allowed |= {actions} if isinstance(actions, str) else set(actions)
     receiving = (ROOT / "src" / "blox" / "clusterstate" / "sqs.py").read_text()
     queue = {name.removesuffix("Batch") for name in re.findall(r"_call\(\"(\w+)\"", receiving)}
     assert allowed == {
         *(f"ecs:{operation}" for operation in CATEGORY_OF),
         *(f"sqs:{operation}" for operation in queue),
         "iam:PassRole",
-        "sqs:SendMessage",
+        "events:PutEvents",
     }
 
 

@@ -124,8 +124,20 @@ class TestGate:
         assert in_short(judged(facts(gate=Gate.LEAVING)))[2] == "handed-back"
 
     def test_a_moved_host_waits_until_the_services_task_is_gone(self) -> None:
+        replacing = context(environment=environment(gate="blox.agent", gate_service="x"))
+        found = judged(facts(occupant="service/x"), replacing)
+        assert in_short(found) == ("wait", "occupied", "service-leaves")
+        assert in_short(judged(facts(occupant="service/y"), replacing))[2] == "occupied"
         assert in_short(judged(facts(occupant="service/x")))[2] == "occupied"
         assert in_short(judged(facts()))[2] == "start"
+
+    @pytest.mark.parametrize("gate", [Gate.THEIRS, Gate.LEAVING])
+    @pytest.mark.parametrize("condition", [HostCondition.DISCONNECTED, HostCondition.AWAY])
+    def test_a_host_that_is_not_ours_is_not_wanted_while_it_is_away(
+        self, gate: Gate, condition: HostCondition
+    ) -> None:
+        found = judged(facts(gate=gate, condition=condition))
+        assert (found.kind, found.slot_class) == (VerdictKind.IGNORE, SlotClass.UNMATCHED)
 
     def test_our_daemon_on_a_host_of_theirs_is_not_stopped_by_that_alone(self) -> None:
         assert judged(facts(task(), gate=Gate.THEIRS)).stops == ()

@@ -136,6 +136,28 @@ def test_what_nobody_asks_about_any_more_is_looked_up_no_more(kind: Kind) -> Non
     looking(story)
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_what_nobody_has_asked_about_for_an_hour_is_forgotten(kind: Kind, *, shown: bool) -> None:
+    """Names come and go without end."""
+
+    async def story(scene: Watch) -> None:
+        if shown:
+            kind.put(scene, "x", yes=True)
+        kind.ask(scene, "x")
+        await asyncio.sleep(HOUR - 2)
+        kind.ask(scene, "y")
+        await asyncio.sleep(1)
+        assert kind.ask(scene, "y") is False
+        assert len(scene.ecs.asked(kind.operation)) == 2, "x is looked up no more"
+        await asyncio.sleep(3)
+        kind.ask(scene, "z")
+        await asyncio.sleep(1)
+        assert kind.ask(scene, "x") is None
+        assert kind.ask(scene, "y") is False
+
+    looking(story)
+
+
 def test_a_name_that_comes_up_after_others_is_looked_up_at_once(kind: Kind) -> None:
     async def story(scene: Watch) -> None:
         kind.put(scene, "old", yes=False)

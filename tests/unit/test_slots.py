@@ -238,6 +238,16 @@ class TestGate:
         attributes = {} if mark is None else {"blox.agent": mark}
         assert gathered(of=self.GATED, host=host(attributes=attributes)).gate is gate
 
+    def test_the_service_that_is_replaced_occupies_whatever_its_task_runs(self) -> None:
+        theirs = task(
+            "x", started_by="ecs-svc/1", group="service:old", definition_arn="arn:x/other:1"
+        )
+        for policy in (Policy(), Policy(beside=True)):
+            replacing = environment(gate_service="old", policy=policy)
+            assert gathered(theirs, of=replacing).occupant
+        assert not gathered(theirs, of=environment(gate_service="older")).occupant
+        assert not gathered(theirs).occupant
+
     def test_without_a_service_every_host_is_ours(self) -> None:
         assert gathered(host=host(attributes={"blox.agent": "leaving"})).gate is Gate.OPEN
 

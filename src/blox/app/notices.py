@@ -1,12 +1,12 @@
 """Who finds out what there is to be told, and hands it to those who are told.
 
 A *look* compares the view and the boards with what was told before; what it costs depends on the
-hosts that joined lately, and on the number of environments. It runs beside the passes, on the same
+hosts that joined lately and on what changed about them. It runs beside the passes, on the same
 loop, and only appends to queues.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -38,7 +38,7 @@ from blox.scheduler.notices import (
 from blox.scheduler.reasons import REASONS, sentence
 from blox.scheduler.report import Problem, environment_report
 from blox.scheduler.scheduler import Scheduler
-from blox.scheduler.state import State
+from blox.scheduler.verdicts import Verdict
 from blox.settings import NoticeSettings
 
 LOOK_APART: Final = 0.25
@@ -119,6 +119,15 @@ class Notices:
         """Clusters to be listed in the next look."""
         self._hosts: dict[str, str] = {}
         """Host → its cluster: to be looked at in the next look."""
+        self._boards: dict[str, None] = {}
+        """Environments with another verdict since the last look."""
+        self._deployed: dict[str, tuple[str, ...]] = {}
+        """Cluster → its environments that were deployed at the last look."""
+        self._judged: dict[str, dict[str, Verdict | None]] = {}
+        """Host that is waited for → each of those environments' verdict when it was last judged.
+        Without an entry it is judged in the next look."""
+        self.slots_seen = 0
+        """Verdicts that were put into words."""
         self._before: set[str] = set()
         """Clusters of whose hosts a process before us may have told."""
         self._health_at = float("-inf")
@@ -141,7 +150,7 @@ class Notices:
             if state.deployment_in_force(environment) is not None
         )
         state.view.subscribe(self.touched)
-        self._scheduler.reconciler.subscribe(self._judged)
+        self._scheduler.reconciler.subscribe(self._board_changed)
         for outbox in self._outboxes:
             self._tasks.start(outbox.run(), name=outbox.receiver.label, eternal=True)
         self._tasks.start(self._look_for_ever(), name="look", eternal=True)
@@ -174,8 +183,9 @@ class Notices:
         self._hosts.update(dict.fromkeys(sorted(change.hosts), change.cluster_arn))
         self._changed.set()
 
-    def _judged(self, _environment_id: str) -> None:
+    def _board_changed(self, environment_id: str) -> None:
         if len(self._joins):
+            self._boards[environment_id] = None
             self._changed.set()
 
     async def _look_for_ever(self) -> None:
@@ -190,6 +200,7 @@ class Notices:
                 self._look()
             except Exception:  # noqa: BLE001 - a mistake here must not end the scheduler
                 _log.exception("notices could not be made")
+                self._judged.clear()
                 await asyncio.sleep(HEALTH_EVERY)
             await asyncio.sleep(LOOK_APART)
 
@@ -221,12 +232,14 @@ class Notices:
             return self._joins.forget(cluster_arn, now=now)
         there = (_host_now(host) for host in view.hosts(cluster_arn))
         before = cluster_arn in self._before
+        self._judged.clear()
         return self._joins.listed(cluster_arn, there, now=now, before=before)
 
     def _look_at(self, cluster_arn: str, host_arn: str, now: Now) -> Sequence[Notice]:
         if not self._joins.knows(cluster_arn):
             return ()
         seen = self._scheduler.state.view.host(host_arn)
+        self._judged.pop(host_arn, None)
         if seen is None:
             told = self._joins.gone(cluster_arn, host_arn, now=now)
         else:
@@ -234,23 +247,72 @@ class Notices:
         return () if told is None else (told,)
 
     def _judge(self, now: Now) -> Sequence[Notice]:
-        """What is to be told of the hosts that are waited for."""
+        """What is to be told of the hosts that are waited for: of each that has joined, has waited
+        for too long, or about which a verdict has changed since it was last judged."""
+        boards, self._boards = self._boards, {}
         waiting = self._joins.waiting()
         if not waiting:
+            self._judged.clear()
             return ()
+        deployed = self._deployed_now()
+        changed = self._verdicts(boards)
+        overdue = frozenset(self._joins.overdue(now=now))
+        judged, self._judged = self._judged, {}
+        told = []
+        for host in waiting:
+            before = judged.get(host.arn)
+            if (
+                before is not None
+                and host.arn not in overdue
+                and all(of.get(host.arn) is before.get(id_) for id_, of in changed.items())
+            ):
+                self._judged[host.arn] = before
+                continue
+            environments = deployed.get(host.cluster_arn, ())
+            slots, self._judged[host.arn] = self._slots(environments, host.arn)
+            notice = self._joins.judge(host.arn, slots, now=now)
+            if notice is not None:
+                told.append(notice)
+        return told
+
+    def _deployed_now(self) -> dict[str, list[Environment]]:
+        """The environments that are deployed, by cluster. If they are not those of the last look,
+        every host is judged anew."""
         state = self._scheduler.state
         deployed: dict[str, list[Environment]] = {}
         for environment in state.repository.environments():
             if state.served(environment) and state.deployment_in_force(environment) is not None:
                 deployed.setdefault(environment.cluster_arn, []).append(environment)
-        told = []
-        for host in waiting:
-            environments = deployed.get(host.cluster_arn, ())
-            slots = [slot_now(state, environment, host.arn) for environment in environments]
-            notice = self._joins.judge(host.arn, slots, now=now)
-            if notice is not None:
-                told.append(notice)
-        return told
+        ids = {cluster: tuple(e.id for e in here) for cluster, here in deployed.items()}
+        if ids != self._deployed:
+            self._deployed = ids
+            self._judged.clear()
+        return deployed
+
+    def _verdicts(self, environments: Iterable[str]) -> dict[str, Mapping[str, Verdict]]:
+        """Of each of these environments that is deployed: host → verdict."""
+        tracked = self._scheduler.state.tracked
+        deployed = {id_ for here in self._deployed.values() for id_ in here}
+        return {
+            id_: tracked[id_].board.verdicts if id_ in tracked else {}
+            for id_ in environments
+            if id_ in deployed
+        }
+
+    def _slots(
+        self, environments: Sequence[Environment], host_arn: str
+    ) -> tuple[list[SlotNow], dict[str, Verdict | None]]:
+        """How these environments see the host, and the verdicts that say so."""
+        tracked = self._scheduler.state.tracked
+        slots: list[SlotNow] = []
+        verdicts: dict[str, Verdict | None] = {}
+        for environment in environments:
+            found = tracked.get(environment.id)
+            verdict = None if found is None else found.board.verdicts.get(host_arn)
+            verdicts[environment.id] = verdict
+            slots.append(slot_now(environment, verdict))
+        self.slots_seen += len(slots)
+        return slots, verdicts
 
     def _look_at_health(self, now: Now) -> Sequence[Notice]:
         state = self._scheduler.state
@@ -285,10 +347,8 @@ class Notices:
         return {outbox.receiver.label: len(outbox) for outbox in self._outboxes}
 
 
-def slot_now(state: State, environment: Environment, host_arn: str) -> SlotNow:
-    """One environment as one host sees it now."""
-    tracked = state.tracked.get(environment.id)
-    verdict = None if tracked is None else tracked.board.verdicts.get(host_arn)
+def slot_now(environment: Environment, verdict: Verdict | None) -> SlotNow:
+    """One environment as a host sees it of which it has decided so."""
     standing = standing_of(verdict)
     if verdict is None or standing is Standing.UNJUDGED:
         return SlotNow(

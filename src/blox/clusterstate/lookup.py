@@ -2,7 +2,8 @@
 
 Who asks gets what is known at once, never waits, and thereby makes the name be looked up. A name
 that somebody asked about since its last lookup is looked up again when that is an hour old, so that
-no answer in use is older. What could not be found out counts as no.
+no answer in use is older. One that nobody has asked about for so long is forgotten. What could not
+be found out counts as no.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ class _Known(Struct):
     """None: nobody has tried to find out yet."""
     due: float = 0.0
     """Our monotonic time from which on it is looked up again."""
+    looked: float = 0.0
+    """When it was last looked up (monotonic)."""
     asked: bool = True
     """Somebody asked since the last lookup."""
 
@@ -79,6 +82,7 @@ class Lookup:
         while True:
             self._wanted.clear()
             now = self._clock.monotonic()
+            self._forget_unused(now)
             waiting = [known.due for known in self._known.values() if known.asked]
             if not waiting:
                 await self._wanted.wait()
@@ -86,6 +90,12 @@ class Lookup:
                 await within(self._wanted, min(waiting) - now)
             else:
                 await self._look_up_due(now)
+
+    def _forget_unused(self, now: float) -> None:
+        """There is no end of names that were asked about once."""
+        for key, known in list(self._known.items()):
+            if not known.asked and now >= known.looked + KEPT:
+                del self._known[key]
 
     async def _look_up_due(self, now: float) -> None:
         due = sorted(key for key, known in self._known.items() if known.asked and known.due <= now)
@@ -131,7 +141,7 @@ class Lookup:
                 continue
             yes = shown.get(name, False)
             changed = changed or bool(known.yes) != yes
-            known.yes, known.asked = yes, False
+            known.yes, known.looked, known.asked = yes, now, False
             known.due = now + (KEPT if name in shown else unshown)
         if changed:
             self._changed(cluster_arn)

@@ -122,7 +122,8 @@ def counted(migration: Migration, arrivals: Sequence[Arrival], *, twos: int) -> 
         there = replace(there, twos=there.twos + twos)
     gone = {arrival.host for arrival in arrivals}
     turns = {host: since for host, since in migration.turns.items() if host not in gone}
-    return replace(migration, there=there, returned=returned, turns=turns)
+    arrived = migration.arrived + len(arrivals)
+    return replace(migration, arrived=arrived, there=there, returned=returned, turns=turns)
 
 
 def _counted(gaps: Gaps, arrival: Arrival) -> Gaps:

@@ -5,7 +5,7 @@ stored is tried again at the next round.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from blox.ecs.model import STOPPED
 from blox.scheduler.adoption import without_ended
 from blox.scheduler.daemons import Ownership, ownership
 from blox.scheduler.doubts import Doubts
+from blox.scheduler.intents import absence_decides
 from blox.scheduler.model import Environment
 from blox.scheduler.state import State
 
@@ -41,6 +42,8 @@ class Housekeeping:
         self._ended = ended
         self._tasks = TaskSet("housekeeping")
         self._tombstones: dict[str, float] = {}
+        self._heirs: dict[str, float] = {}
+        """Environments with more deployments than their own, and since when we know them."""
 
     def start(self) -> None:
         self._tasks.start(self._run(), name="rounds", eternal=True)
@@ -102,7 +105,11 @@ class Housekeeping:
                 after = replace(environment, lost_past=lost, past_unread=False)
                 await self._state.repository.replace_environment(after, was=environment)
                 self._touched(environment.id)
-            elif environment.lost_past and self._past_is_over(environment):
+            elif (
+                environment.lost_past
+                and not environment.ending  # What shows up late is listed when it is deleted.
+                and self._past_is_over(environment)
+            ):
                 after = replace(environment, lost_past=False)
                 await self._state.repository.replace_environment(after, was=environment)
                 self._touched(environment.id)
@@ -147,8 +154,11 @@ class Housekeeping:
             await state.repository.drop_intents(due)
             state.book.forget(due)
         await self._forget_orders()
-        for environment in state.repository.environments():
-            await self._forget_adopted(environment)
+        environments = state.repository.environments()
+        here = {environment.id for environment in environments}
+        self._heirs = {id_: at for id_, at in self._heirs.items() if id_ in here}
+        for environment in environments:
+            await self._forget_adopted(environment, now)
         left = {tombstone.id for tombstone in state.repository.tombstones()}
         self._tombstones = {id_: at for id_, at in self._tombstones.items() if id_ in left}
         for tombstone in state.repository.tombstones():
@@ -175,8 +185,9 @@ class Housekeeping:
                 end = now + (hold.until - hold.created_at)
                 await repository.hold_host(replace(hold, created_at=now, until=end, unsure=False))
 
-    async def _forget_adopted(self, environment: Environment) -> None:
-        """Adopted tasks that have ended, and what nothing runs any more."""
+    async def _forget_adopted(self, environment: Environment, now: float) -> None:
+        """Adopted tasks that have ended, inherited deployments that no task carries, and what
+        nothing runs any more."""
         cluster = self._state.view.cluster(environment.cluster_arn)
         nothing = not (environment.adopted or environment.adopted_contents or environment.disowned)
         if nothing or cluster is None or not cluster.primed:
@@ -191,10 +202,30 @@ class Housekeeping:
             for task in self._state.view.started_by(deployment_id)
             if task.live
         }
-        after = without_ended(environment, live=live | carried)
+        kept = replace(environment, deployed=self._still_carried(environment, now))
+        after = without_ended(kept, live=live | carried)
         if after != environment:
             await self._state.repository.replace_environment(after, was=environment)
             self._touched(environment.id)
+
+    def _still_carried(self, environment: Environment, now: float) -> Mapping[str, str]:
+        """R10: its deployments; of those that it inherited the ones that a task may still carry."""
+        state = self._state
+        own = {deployment.id for deployment in state.repository.deployments(environment.id)}
+        if environment.deployed.keys() <= own:
+            return environment.deployed
+        since = self._heirs.setdefault(environment.id, now)
+        cluster = state.view.cluster(environment.cluster_arn)
+        horizon = None if cluster is None else cluster.absence_horizon
+        if not absence_decides(since, state.book.window, horizon):
+            return environment.deployed
+        starts = state.book.on_cluster(environment.cluster_arn)
+        kept = own | {attempt.intent.deployment_id for attempt in starts}
+        return {
+            id_: digest
+            for id_, digest in environment.deployed.items()
+            if id_ in kept or any(task.live for task in state.view.started_by(id_))
+        }
 
     def _unfollow(self, cluster_arn: str) -> None:
         repository = self._state.repository
@@ -214,5 +245,5 @@ class Housekeeping:
                 attempt.intent.deployment_id not in tombstone.deployed
                 for attempt in self._state.book.unsettled()
             )
-            and not any(task.live for task in self._state.tasks_of(tombstone))
+            and not any(task.live for task in self._state.left_by(tombstone))
         )

@@ -30,7 +30,7 @@ from blox.scheduler.state import State
 
 PACE: Final = 2.0
 """Seconds between two looks at a migration."""
-SERVICE_TRUSTED: Final = 10.0
+SERVICE_TRUSTED: Final = 5.0
 """Seconds for which what ECS said of the service is taken to be so."""
 _SERVICE_AGAIN: Final = 60.0
 """Seconds until ECS is asked again after it did not say."""
@@ -339,7 +339,7 @@ class Migrator:
         times = await self._times(migration, hosts)
         if times is None:
             return []
-        number = migration.there.hosts + migration.returned.hosts
+        number = migration.arrived
         arrivals = []
         for arn in hosts:
             number += 1

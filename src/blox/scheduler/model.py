@@ -296,10 +296,12 @@ class Migration(Struct, frozen=True, kw_only=True):
     turns: Mapping[str, float] = {}
     """Host → when its turn came (ECS's clock): stored before it is marked, until it has arrived.
     At most a wave of them, and those that went away in the middle."""
+    arrived: int = 0
+    """Hosts that have come to where they were to go, both ways and every time."""
     there: Gaps = Gaps()
-    """From the service to the environment."""
+    """From the service to the environment, since it last turned that way."""
     returned: Gaps = Gaps()
-    """From the environment back to the service."""
+    """From the environment back to the service, since it last turned that way."""
     created_at: float = 0.0
 
     @property

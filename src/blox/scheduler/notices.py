@@ -171,6 +171,11 @@ class Joins:
         due = [j.at + self._not_ready_after for j in self._open.values() if not j.told]
         return min(due, default=None)
 
+    def overdue(self, *, now: Now) -> tuple[str, ...]:
+        """The hosts (ARNs) that have waited for too long, of which nothing was told yet."""
+        since = now.mono - self._not_ready_after
+        return tuple(arn for arn, join in self._open.items() if not join.told and join.at <= since)
+
     def listed(
         self, cluster_arn: str, hosts: Iterable[HostNow], *, now: Now, before: bool = False
     ) -> tuple[HostNotice, ...]:

@@ -341,7 +341,7 @@ class SchedulerService:
                 deleted_at=tombstone.deleted_at or 0.0,
             )
             for tombstone in self._repository.tombstones()
-            for task in self._state.tasks_of(tombstone)
+            for task in self._state.left_by(tombstone)
             if task.wanted_by_ecs
         ]
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from blox.base.ids import short_id
 from blox.ecs.model import RUNNING, Host, ServiceDocument
@@ -57,6 +58,8 @@ class Sight(Struct, kw_only=True):
         unmovable: dict[str, Why] = {}
         without = 0
         for host in self.hosts:
+            if host.turn and host.arn not in migration.turns:
+                host = replace(host, turn=False)  # It has ended with this look.
             place = place_of(host, back=migration.back)
             places[place] += 1
             if place == "unmovable":

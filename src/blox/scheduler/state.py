@@ -2,7 +2,7 @@
 
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from msgspec.structs import replace
@@ -320,12 +320,22 @@ class State:
         lately: a start that it made after the last of its tasks ended may still arrive."""
         recent = self.reads.now() - self.book.window
         return any(
-            task.group == environment.group
-            and (task.live or task.stopped_at is None or task.stopped_at > recent)
-            and self.of_lost_past(task)
-            for seen in self.view.hosts(environment.cluster_arn)
-            for task in self.view.tasks_on(seen.host.arn)
+            task.live or task.stopped_at is None or task.stopped_at > recent
+            for task in self._lost_tasks(environment)
         )
+
+    def _lost_tasks(self, environment: Environment) -> Iterator[Task]:
+        """Tasks of this name that a blox started whose records we do not have."""
+        for seen in self.view.hosts(environment.cluster_arn):
+            for task in self.view.tasks_on(seen.host.arn):
+                if task.group == environment.group and self.of_lost_past(task):
+                    yield task
+
+    def left_by(self, tombstone: Environment) -> list[Task]:
+        """Every known task that a deleted environment left, ended ones included: its own; and, if
+        it followed one whose records are lost, what that one had started and nobody adopted."""
+        lost = self._lost_tasks(tombstone) if tombstone.lost_past else ()
+        return [*self.tasks_of(tombstone), *lost]
 
     def expect_late_calls(self) -> None:
         """Calls of a process whose records are lost may still arrive: stops as well as starts."""

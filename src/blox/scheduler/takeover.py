@@ -17,7 +17,7 @@ from blox.scheduler.migrations import (
     constrained,
     constraints_of,
 )
-from blox.scheduler.model import LEAVING, MOVED, Environment, Migration
+from blox.scheduler.model import LEAVING, MOVED, Environment, Gaps, Migration
 from blox.scheduler.scheduler import Scheduler
 from blox.scheduler.sight import has_ours
 from blox.scheduler.slots import of_service
@@ -98,6 +98,8 @@ class Takeover:
         )
         if after == held:
             return held
+        if after.back != held.back:
+            after = replace(after, **{"returned" if after.back else "there": Gaps()})
         if held.done:
             raise Conflict(
                 f"The service {held.service} is gone and {environment.name} has every host; there "
@@ -197,7 +199,7 @@ class Takeover:
         cluster = self._state.view.cluster(environment.cluster_arn)
         if migration is not None:
             why = self._scheduler.migrator.unsure(environment.id)
-            moved = bool(migration.turns or migration.there.hosts)
+            moved = bool(migration.turns or migration.arrived)
             unread = cluster is not None and cluster.status == ACTIVE and not cluster.primed
             if moved and unread:
                 why = "its cluster has not been read completely"

@@ -146,10 +146,12 @@ class MigrationReport(MigrationBody, frozen=True, kw_only=True):
     """Most hosts first."""
     without: int
     """Hosts of the service on which none of its tasks runs."""
+    arrived: int
+    """Hosts that have come to where they were to go, both ways and every time."""
     there: GapsBody
-    """From the service to the environment."""
+    """From the service to the environment, since it last turned that way."""
     returned: GapsBody
-    """From the environment back to the service."""
+    """From the environment back to the service, since it last turned that way."""
     arrivals: tuple[ArrivalBody, ...]
     """The last 200 hosts that have arrived, as far as this process saw them; oldest first."""
     problem: str

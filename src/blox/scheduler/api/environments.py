@@ -205,7 +205,7 @@ _SHOWN: Final = Returned(description="The environment", body=EnvironmentBody)
 def operations(api: Api) -> list[Operation]:
     """Every operation on environments."""
     handlers = Environments(api)
-    return [*_reading(handlers), *_changing(handlers)]
+    return [*_reading(handlers), _creating(handlers), *_changing(handlers)]
 
 
 def _reading(handlers: Environments) -> list[Operation]:
@@ -240,31 +240,34 @@ def _reading(handlers: Environments) -> list[Operation]:
     ]
 
 
+def _creating(handlers: Environments) -> Operation:
+    return Operation(
+        method="POST",
+        path=_EVERY,
+        id="createEnvironmentV2",
+        summary="Create an environment",
+        description=(
+            "It does nothing until it is deployed. Its name is unique on its cluster. It takes "
+            "over what a deleted environment of its name left running there. Where hosts run "
+            "its daemon already, or would never be removed again, the answer is a question."
+        ),
+        handle=handlers.create,
+        tags=_TAGS,
+        body=NewEnvironment,
+        answers={
+            201: Returned(description="The environment", body=CreatedEnvironment),
+            409: Returned(
+                description="The name is taken, or an answer is needed first",
+                body=QuestionProblem,
+                media_type=PROBLEM_JSON,
+            ),
+        },
+        errors=(400, 404, 415, 503),
+    )
+
+
 def _changing(handlers: Environments) -> list[Operation]:
     return [
-        Operation(
-            method="POST",
-            path=_EVERY,
-            id="createEnvironmentV2",
-            summary="Create an environment",
-            description=(
-                "It does nothing until it is deployed. Its name is unique on its cluster. It takes "
-                "over what a deleted environment of its name left running there. Where hosts run "
-                "its daemon already, or would never be removed again, the answer is a question."
-            ),
-            handle=handlers.create,
-            tags=_TAGS,
-            body=NewEnvironment,
-            answers={
-                201: Returned(description="The environment", body=CreatedEnvironment),
-                409: Returned(
-                    description="The name is taken, or an answer is needed first",
-                    body=QuestionProblem,
-                    media_type=PROBLEM_JSON,
-                ),
-            },
-            errors=(400, 404, 415, 503),
-        ),
         Operation(
             method="PATCH",
             path=_ONE,

@@ -161,6 +161,7 @@ class Migrations:
             places=PlacesBody(hosts=sum(seen.places.values()), **_places(seen)),
             unmovable=self._unmovable(seen),
             without=seen.without,
+            arrived=migration.arrived,
             there=self._gaps(migration.there),
             returned=self._gaps(migration.returned),
             arrivals=tuple(map(self._arrival, seen.arrivals)),
