@@ -141,13 +141,14 @@ def _watch(
     progress = Changing(silent=session.as_json)
     pause = _FIRST_POLL
     while True:
-        left = _left(client, environment)
+        left, why = _left(client, environment)
         waited = time.monotonic() - began
         if left is None:
             progress.end()
             return _gone(session, client, environment, answer, waited)
         done = max(0, answer["stopping"] - left)
         line = f"  {answer['stopping']} = {done} stopped + {left} to go"
+        line += f"; {why}" if why else ""
         progress.show(line, beside=span(waited))
         if waited >= timeout:
             progress.end()
@@ -182,11 +183,12 @@ def _gone(
     return 0
 
 
-def _left(client: Client, environment: JsonObject) -> int | None:
-    """How many of its tasks live; None once it is gone."""
+def _left(client: Client, environment: JsonObject) -> tuple[int | None, str]:
+    """How many of its tasks live, None once it is gone; and what else it waits for."""
     try:
         now = client.get(path_in(environment))
     except NotFound:
-        return None
-    # Somebody may have created it anew under its name.
-    return int(now["tasksLeft"]) if now["id"] == environment["id"] else None
+        return None, ""
+    if now["id"] != environment["id"]:
+        return None, ""  # Somebody created it anew under its name.
+    return int(now["tasksLeft"]), now["endingWaits"] or ""

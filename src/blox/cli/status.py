@@ -35,7 +35,7 @@ _DAEMONS: Final = {
     "inDoubt": "in doubt",
     "missing": "waiting to start",
 }
-_HOSTS: Final = {"leaving": "hosts draining", "notReady": "hosts getting ready"}
+_HOSTS: Final = {"leaving": "draining", "notReady": "getting ready"}
 _WAITING: Final = {
     "in-doubt": "inDoubt",
     "calling": "starting",

@@ -146,7 +146,12 @@ REASONS: Final = _table(
         "blox",
         "starts once it certainly would have shown",
     ),
-    Reason("not-moved", "the service runs here until this host's turn", "blox", "moves it in time"),
+    Reason(
+        "not-moved",
+        "the host is the service's",
+        "blox",
+        "moves it when its turn comes, if hosts are being moved",
+    ),
     Reason("handed-back", "the host has gone back to the service", "ECS", "the service starts one"),
     Reason("handed-back-stop", "the host goes back to the service", "blox", "stops the daemon"),
     Reason("unprimed", "the cluster has not been read completely yet", "blox", "reads it"),

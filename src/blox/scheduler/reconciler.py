@@ -14,9 +14,11 @@ import structlog
 from msgspec.structs import replace
 
 from blox.base.errors import BloxError, Conflict
+from blox.base.ids import short_id
 from blox.base.keyqueue import KeyQueue
 from blox.base.tasks import TaskSet
-from blox.ecs.model import ACTIVE
+from blox.ecs.model import ACTIVE, Task
+from blox.scheduler.daemons import death_cause
 from blox.scheduler.deployments import (
     Happening,
     Progress,
@@ -41,6 +43,8 @@ DEFINITION_TRUSTED = 60.0
 STORE_RETRY = 1.0
 EXPIRY_MARGIN = 0.05
 """Seconds after which a freeze or a hold that has ended surely has."""
+ENDS_REMEMBERED = 20_000
+"""Tasks whose end is not told again."""
 PASSES_AT_ONCE = 4
 """Of different environments: one that waits for the store does not hold up the others."""
 
@@ -71,6 +75,8 @@ class Reconciler:
         self.passes = 0
         self.observe_pass: Callable[[float], None] = lambda _: None
         """Told the seconds that each pass took, for metrics."""
+        self._told: dict[str, bool] = {}
+        """Tasks whose end was told → whether they were live then."""
         self._listeners: list[Callable[[str], None]] = []
 
     def subscribe(self, listener: Callable[[str], None]) -> None:
@@ -140,6 +146,7 @@ class Reconciler:
             task = self._state.view.task(arn)
             if task is not None:
                 self._doubts.seen(task)
+                self._tell_end(task)
         for tracked in self._state.tracked.values():
             if tracked.cluster_arn != change.cluster_arn:
                 continue
@@ -148,6 +155,25 @@ class Reconciler:
             for host in sorted(change.hosts):
                 tracked.touch(host)
             self._queue.add(tracked.id)
+
+    def _tell_end(self, task: Task) -> None:
+        """A daemon's end belongs to its slot's story, and so does that somebody else wants it. What
+        ended before the cluster was read is history already."""
+        if task.wanted_by_ecs or task.arn in self._state.stops.asked:
+            return
+        owner = self._state.repository.owner(task)
+        cluster = self._state.view.cluster(task.cluster_arn)
+        if owner is None or owner.id not in self._state.tracked:
+            return
+        if cluster is None or not cluster.primed or self._told.get(task.arn) == task.live:
+            return
+        self._told[task.arn] = task.live
+        if len(self._told) > ENDS_REMEMBERED:
+            del self._told[next(iter(self._told))]
+        text = f"task {short_id(task.arn)}: ECS wants it stopped"
+        if not task.live:
+            text = f"task {short_id(task.arn)} STOPPED: {death_cause(task)}"
+        self._state.tell(owner.id, task.host_arn, "seen", text, task=task.arn)
 
     # --- A pass -----------------------------------------------------------------------------------
 

@@ -66,6 +66,8 @@ class EnvironmentReport(Struct, frozen=True, kw_only=True):
     """Live adopted tasks."""
     tasks_left: int = 0
     """Live tasks of an environment that is ending."""
+    ending_waits: str = ""
+    """Why an environment that is ending is not gone although nothing of it may run."""
     migration: Migration | None = None
 
 
@@ -129,8 +131,23 @@ def environment_report(
         stops_held=tracked.guard.held if tracked is not None else 0,
         adopted=len(adopted_live(state, environment)),
         tasks_left=len(live_tasks(state, environment)) if environment.ending else 0,
+        ending_waits=_ending_waits(state, environment),
         migration=state.repository.migration(environment.id),
     )
+
+
+def _ending_waits(state: State, environment: Environment) -> str:
+    tracked = state.tracked.get(environment.id)
+    if not environment.ending or tracked is None:
+        return ""
+    if state.past_open(tracked, environment):
+        return sentence("past-open", {})
+    open_starts = sum(
+        attempt.intent.deployment_id in environment.deployed
+        for attempt in state.book.on_cluster(environment.cluster_arn)
+        if attempt.intent.open_hosts
+    )
+    return "a start call may still have happened" if open_starts else ""
 
 
 def live_tasks(state: State, environment: Environment) -> list[Task]:

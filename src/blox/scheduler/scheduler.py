@@ -101,6 +101,9 @@ class Scheduler:
     async def start(self) -> None:
         """Load what is stored and begin. Waits for nothing but the store."""
         state = self.state
+        if state.repository.is_new:
+            # Nobody has acted with it, so nobody's calls can still be on their way.
+            await state.repository.mark_clean()
         copied = not self.observing and await state.repository.take_copied()
         clean = (self.observing or await state.repository.take_clean()) and not copied
         if copied:

@@ -30,6 +30,8 @@ class Writer:
         """Keys of which memory may be wrong."""
         self._abandoned: dict[str, None] = {}
         """Keys of intents whose call will never be sent: deleted with the next transaction."""
+        self.is_new = False
+        """Nothing was in the store when it was read."""
         self._running: set[asyncio.Future[None]] = set()
 
     async def read_all(self) -> bool:
@@ -44,6 +46,7 @@ class Writer:
             if value is not None:
                 records.place(record.key, value, record.modified)
         self.records, self._unsure, self._abandoned = records, {}, {}
+        self.is_new = not listing.records
         return clean
 
     def change(

@@ -215,6 +215,8 @@ class EnvironmentBody(AnswerBody, frozen=True, kw_only=True):
     ending: bool
     """It is being deleted: its tasks are stopped, and it is gone when the last is on its way
     out."""
+    ending_waits: str | None
+    """Why it is not gone although it is ending and no task of it may be left."""
     tasks_left: int
     """While it is ending: its live tasks."""
     adopted: int

@@ -151,6 +151,7 @@ def environment_body(report: EnvironmentReport, *, primed: bool) -> EnvironmentB
         ),
         deployment=shown,
         ending=environment.ending,
+        ending_waits=report.ending_waits or None,
         tasks_left=report.tasks_left,
         adopted=report.adopted,
         stops_held=report.stops_held,
