@@ -6,7 +6,7 @@ import pytest
 
 from blox.base.errors import Conflict
 from blox.scheduler.model import Environment, Policy, SlotClass
-from support.drills import QUICK, Drill, arrives_late, connecting_takes, drilled
+from support.drills import QUICK, Drill, EarlyLoop, arrives_late, connecting_takes, drilled
 
 ALL_AT_ONCE = Policy(max_unavailable="100%", min_healthy_seconds=0)
 NOWHERE = "attribute:stack == purple"
@@ -106,6 +106,16 @@ async def test_a_freeze_binds_a_stop_whose_first_byte_has_not_left(drill: Drill)
     await asyncio.sleep(600.0)
     assert drill.calls("StopTask", since=began) == []
     assert drill.running("agent:1") == 2
+
+
+@drilled(1, loop=EarlyLoop)
+async def test_a_freeze_ends_where_timers_fire_a_hair_early(drill: Drill) -> None:
+    environment = await drill.settled()
+    await frozen(drill, environment, "everything", 60.0)
+    passes = drill.process.scheduler.reconciler.passes
+    drill.lose_daemon(drill.hosts[0])
+    await drill.until(lambda: drill.running() == 1, within=90.0)
+    assert drill.process.scheduler.reconciler.passes < passes + 100
 
 
 # --- Hold -----------------------------------------------------------------------------------------

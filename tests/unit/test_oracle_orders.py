@@ -21,7 +21,12 @@ def by_hand(truth: SmallTruth, host: str, family: str = FAMILY) -> str:
 
 @pytest.mark.parametrize(
     ("scope", "target"),
-    [("everything", ""), ("cluster", CLUSTER), ("environment", ENVIRONMENT), ("host", "")],
+    [
+        ("everything", ""),
+        ("cluster", CLUSTER),
+        ("environment", f"{CLUSTER}/{FAMILY}"),
+        ("host", ""),
+    ],
 )
 def test_what_is_decided_after_a_freeze_or_a_hold_is_found(scope: str, target: str) -> None:
     truth = SmallTruth(hosts=2)

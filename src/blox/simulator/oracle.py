@@ -254,7 +254,8 @@ class Oracle:
         now: float,
     ) -> Order:
         """A freeze, or a hold of a host, was acknowledged: from now until then nothing is started
-        or stopped there. `target`: the cluster's name, the environment's key, the host's ARN."""
+        or stopped there. `target`: the cluster's name, the environment's as CLUSTER/NAME, the
+        host's ARN."""
         order = Order(scope=scope, target=target, since=now, until=until)
         self._ledger.orders.append(order)
         return order

@@ -75,18 +75,10 @@ def _aims(ledger: Ledger, call: CallLogged) -> list[_Aim]:
 
 
 def _binds(ledger: Ledger, order: Order, aim: _Aim) -> bool:
-    if order.scope == "environment":
-        return _same_name(ledger, order.target, aim.key)
-    named = {"cluster": aim.cluster, "host": aim.host}
+    asked = ledger.asked.get(aim.key)
+    place = f"{aim.cluster}/{asked.name}" if asked is not None else ""
+    named = {"cluster": aim.cluster, "environment": place, "host": aim.host}
     return order.scope == "everything" or named[order.scope] == order.target
-
-
-def _same_name(ledger: Ledger, one: str, other: str) -> bool:
-    """Whether two environments have one name on one cluster: a freeze is about the name."""
-    first, second = ledger.asked.get(one), ledger.asked.get(other)
-    if first is None or second is None:
-        return one == other
-    return (first.name, first.latest.cluster) == (second.name, second.latest.cluster)
 
 
 def _is_over(ledger: Ledger, order: Order, aim: _Aim, decided: float) -> bool:

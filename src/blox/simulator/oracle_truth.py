@@ -150,7 +150,7 @@ class Order:
 
     scope: Literal["everything", "cluster", "environment", "host"]
     target: str
-    """The cluster's name, the environment's key or the host's ARN; "" for everything."""
+    """The cluster's name, the environment's as CLUSTER/NAME, the host's ARN; "" for everything."""
     since: float
     """When it was acknowledged."""
     until: float

@@ -7,6 +7,7 @@ of it. Where an answer was lost, the user looks at what blox says that it has.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from blox.base.errors import BloxError, Conflict, NotFound, Unavailable
 from blox.base.ids import short_id
@@ -24,6 +25,10 @@ from blox.simulator.world import Process
 
 _TRIES, _PAUSE = 20, 30.0
 """What is refused or unanswered is tried again so often, so many seconds apart."""
+
+_Frozen = tuple[Literal["everything", "cluster", "environment"], str, str]
+"""The scope of a freeze, its target as blox names it, and as the judge does."""
+_EVERYTHING: _Frozen = ("everything", "", "")
 
 
 @dataclass(slots=True)
@@ -74,7 +79,7 @@ class People:
         self._left: list[Wanted] = []
         """Deleted ones whose tasks nobody has taken over."""
         self._orders: list[tuple[str, Order]] = []
-        """By the freeze's id or the host's ARN."""
+        """By what is frozen, or the host's ARN."""
         self._made = 0
         self._hands = asyncio.Lock()
         self._asks: dict[Action, Callable[[Process, Wanted, Step], Awaitable[None]]] = {
@@ -303,31 +308,23 @@ class People:
         environment = _live(process, wanted)
         if environment is None:
             return
-        seconds = step.number("seconds")
-        orders = process.service.orders
-        match step.text("scope"):
-            case "everything":
-                freeze = await orders.freeze("everything", "", seconds=seconds, why="a seed")
-                order = self._oracle.ordered("everything", until=freeze.until, now=self._now)
-            case "cluster":
-                freeze = await orders.freeze(
-                    "cluster", environment.cluster_arn, seconds=seconds, why="a seed"
-                )
-                order = self._oracle.ordered(
-                    "cluster", wanted.cluster, until=freeze.until, now=self._now
-                )
-            case _:
-                freeze = await orders.freeze(
-                    "environment", environment.place, seconds=seconds, why="a seed"
-                )
-                order = self._oracle.ordered(
-                    "environment", wanted.key, until=freeze.until, now=self._now
-                )
-        self._orders.append((freeze.id, order))
+        frozen: dict[str, _Frozen] = {
+            "everything": _EVERYTHING,
+            "cluster": ("cluster", environment.cluster_arn, wanted.cluster),
+            "environment": ("environment", environment.place, f"{wanted.cluster}/{wanted.name}"),
+        }
+        scope, theirs, told = frozen[step.text("scope")]
+        # The same freeze asked for again takes the place of the former.
+        self._take_back(theirs)
+        freeze = await process.service.orders.freeze(
+            scope, theirs, seconds=step.number("seconds"), why="a seed"
+        )
+        order = self._oracle.ordered(scope, told, until=freeze.until, now=self._now)
+        self._orders.append((theirs, order))
 
     async def _thaw(self, process: Process) -> None:
         ids = tuple(freeze.id for freeze in process.service.orders.freezes())
-        self._take_back(*ids)
+        self._take_back(*[name for name, order in self._orders if order.scope != "host"])
         await process.service.orders.thaw(ids)
 
     async def _hold(self, process: Process, step: Step) -> None:
