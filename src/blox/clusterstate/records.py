@@ -157,6 +157,8 @@ class Records:
         self._seen[host.arn] = replace(
             before,
             host=host,
+            # A record that names no machine is no older record of one.
+            superseded_by=before.superseded_by if host.instance_id else None,
             disconnected_since=_since(
                 before.disconnected_since, now, holds=not host.agent_connected
             ),
