@@ -1,7 +1,7 @@
 # The fixed names. Everything runs inside .venv, which `make setup` creates from the lock.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: help setup demo test check bench lock clean
 

@@ -322,5 +322,6 @@ class TestIdle:
 
 
 def test_somebody_else_is_looked_for_where_ours_may_be_replaced() -> None:
-    assert gathered(task(deployment="d1"), other("z")).occupant == "holder of z"
-    assert gathered(task(), other("z")).occupant == ""
+    stranger = other("z", definition_arn="…/task-definition/agent:7")
+    assert gathered(task(deployment="d1"), stranger).occupant == "holder of z"
+    assert gathered(task(), stranger).occupant == ""
