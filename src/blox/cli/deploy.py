@@ -11,7 +11,7 @@ from blox.cli.adopt import adopted, say_adoption
 from blox.cli.client import Client, JsonObject
 from blox.cli.common_traits import machines_of, traits_line
 from blox.cli.environments import patched
-from blox.cli.output import Changing, plain, print_json, print_table, say, say_wrapped, span
+from blox.cli.output import Changing, count, plain, print_json, print_table, say, say_wrapped, span
 from blox.cli.session import Session, pass_session, shared_options
 from blox.cli.words import (
     cause_lines,
@@ -269,7 +269,7 @@ def _row(deployment: JsonObject) -> tuple[object, ...]:
         took = span(seconds_between(deployment["createdAt"], deployment["finishedAt"]))
     running = deployment["status"] in ("pending", "running")
     causes = cause_lines(deployment["waiting"] if running else deployment["causes"])
-    more = f" (and {len(causes) - 1} more causes)" if len(causes) > 1 else ""
+    more = f" (and {count(len(causes) - 1, 'more cause')})" if len(causes) > 1 else ""
     status = deployment["status"]
     if status == "superseded" and deployment["completedOnce"]:
         status = "superseded, had completed"

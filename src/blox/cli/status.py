@@ -41,6 +41,7 @@ _WAITING: Final = {
     "calling": "starting",
     "start": "missing",
     "unsure": "missing",
+    "adopted-unseen": "missing",
     "past-open": "missing",
     "disconnected": "missing",
     "agent-busy": "missing",
@@ -275,7 +276,8 @@ def _say_healing(told: JsonObject, environments: Sequence[JsonObject]) -> None:
             say_wrapped(f"{name}: {migration_line(environment['migration'])}")
     fresh = [full_name(e) for e in environments if e["deployment"] is None and not e["ending"]]
     if fresh:
-        say_wrapped(f"never deployed ({len(fresh)}): {', '.join(fresh)}   blox deploy NAME --wait")
+        wait = "" if told["mode"] == "observing" else " --wait"
+        say_wrapped(f"never deployed ({len(fresh)}): {', '.join(fresh)}   blox deploy NAME{wait}")
     for note in told["notes"]:
         say_wrapped(f"note: {note}")
     if told["orphans"]:

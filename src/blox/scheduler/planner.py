@@ -126,7 +126,7 @@ def _stands_against(facts: SlotFacts, context: Context) -> Verdict | None:
     if not facts.surely_matches:
         return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "unsure")
     if context.past_open:
-        return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "past-open")
+        return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, context.past_reason)
     if not may_start(facts.condition):
         due = after(facts.condition_since, settings.away_after)
         return verdict_of(VerdictKind.WAIT, SlotClass.MISSING, "disconnected", next_look=due)

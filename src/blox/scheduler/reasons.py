@@ -141,6 +141,12 @@ REASONS: Final = _table(
     ),
     Reason("yielded-stop", "nothing but daemons runs here", "blox", "stops the daemon"),
     Reason(
+        "adopted-unseen",
+        "ECS does not show every adopted task since the restart; one may be here",
+        "blox",
+        "starts when all are shown, or surely gone; at most 5 min after they were started",
+    ),
+    Reason(
         "past-open",
         "a start of the environment whose records are lost may still arrive",
         "blox",

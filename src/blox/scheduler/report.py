@@ -141,7 +141,7 @@ def _ending_waits(state: State, environment: Environment) -> str:
     if not environment.ending or tracked is None:
         return ""
     if state.past_open(tracked, environment):
-        return sentence("past-open", {})
+        return sentence(state.past_reason(environment), {})
     open_starts = sum(
         attempt.intent.deployment_id in environment.deployed
         for attempt in state.book.on_cluster(environment.cluster_arn)
@@ -195,7 +195,7 @@ def failure_of(deployment: Deployment, behind: list[str]) -> tuple[Problem, ...]
         return ()
     first = deployment.causes[0].sentence if deployment.causes else "no progress"
     more = len(deployment.causes) - 1
-    why = first if more < 1 else f"{first}; and {more} more causes"
+    why = first if more < 1 else f"{first}; and {more} more {'cause' if more == 1 else 'causes'}"
     details = {"revision": str(deployment.revision), "cause": why}
     count, since = len(behind), deployment.finished_at
     return (_problem("deployment-failed", details, count=count, since=since),)

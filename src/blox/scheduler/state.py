@@ -147,6 +147,7 @@ class State:
             definition_active=tracked.definition_active,
             freeze=self.freeze_of(environment),
             past_open=self.past_open(tracked, environment),
+            past_reason=self.past_reason(environment),
             stops_held=tracked.guard.held > 0,
             surplus_from=self.surplus_from,
             observing=self.observing,
@@ -358,18 +359,28 @@ class State:
         horizon = None if cluster is None or not self.fence_known else cluster.absence_horizon
         return not absence_decides(tracked.past_open_since, self.book.window, horizon)
 
+    def past_reason(self, environment: Environment) -> str:
+        """What `past_open` waits for."""
+        return "adopted-unseen" if environment.id in self.adopted_before else "past-open"
+
     def _adopted_unseen(self, tracked: Tracked, environment: Environment) -> bool:
         """R1 for what was adopted: after a restart a task that was adopted young may not be shown
         yet, and nothing but a look begun V after it came to be tells that its host has none."""
         if environment.id not in self.adopted_before:
             return False
+        cluster = self.view.cluster(environment.cluster_arn)
+        horizon = None if cluster is None else cluster.absence_horizon
+        if horizon is not None and horizon != tracked.adopted_looked:
+            tracked.adopted_looked = horizon
+            known = {short_id(task.arn) for task in self.tasks_of(environment)}
+            if known.issuperset(environment.adopted):
+                self.adopted_before.discard(environment.id)
+                return False
         if self.domain is None or self.reads.now() < environment.adopted_until:
             tracked.shown_since = None
             return True
         if tracked.shown_since is None:
             tracked.shown_since = self.clock.monotonic()
-        cluster = self.view.cluster(environment.cluster_arn)
-        horizon = None if cluster is None else cluster.absence_horizon
         if horizon is None or horizon < tracked.shown_since:
             return True
         self.adopted_before.discard(environment.id)

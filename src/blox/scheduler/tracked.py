@@ -47,6 +47,8 @@ class Tracked:
         self.guard = Guard()
         self.expires_at: float | None = None
         """When (monotonic) a freeze or a hold ends, and all slots are judged anew."""
+        self.adopted_looked: float | None = None
+        """The look by which it was last asked whether every adopted task is shown."""
         self.shown_since: float | None = None
         """Since when (monotonic) every adopted task must be shown by reads."""
         self.frozen_by: str | None = None

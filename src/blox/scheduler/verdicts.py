@@ -148,6 +148,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """Nothing is started or stopped for this environment."""
     past_open: bool = False
     """A start of the environment whose records are lost may still arrive."""
+    past_reason: str = "past-open"
+    """The reason that says what is waited for then."""
     stops_held: bool = False
     """R24: too many hosts stopped matching at once; their stops wait for a person."""
     surplus_from: float = 0.0
