@@ -108,6 +108,31 @@ async def test_a_task_that_was_adopted_young_gets_no_second_one_after_a_restart(
     assert drill.verdict(environment, host).slot_class is SlotClass.CURRENT
 
 
+@drilled(3)
+async def test_hosts_without_one_wait_no_longer_than_until_every_adopted_task_is_shown(
+    drill: Drill,
+) -> None:
+    """Adopted young, then restarted: where reads show them at once, nobody waits for V."""
+    shown, unshown, empty = drill.hosts
+    for host in (shown, unshown):
+        task = drill.cloud.tasks[drill.by_hand(host)]
+        task.list_lag = task.describe_lag = 0.0
+    environment = await created(drill)
+    await asyncio.sleep(READ_IN_ABOUT)
+    assert await adopted(drill, environment) == 2
+    drill.cloud.tasks[drill.on(unshown)[0].arn].list_lag = 300.0
+    drill.cloud.tasks[drill.on(unshown)[0].arn].describe_lag = 300.0
+    await drill.crash_and_begin()
+    await drill.process.service.deploy(environment.id)
+    await asyncio.sleep(60.0)
+    assert drill.verdict(environment, empty).reason == "adopted-unseen"
+    drill.cloud.tasks[drill.on(unshown)[0].arn].list_lag = 0.0
+    drill.cloud.tasks[drill.on(unshown)[0].arn].describe_lag = 0.0
+    await asyncio.sleep(120.0)
+    assert drill.verdict(environment, empty).slot_class is SlotClass.CURRENT
+    assert drill.with_two() == []
+
+
 # --- A lost database ------------------------------------------------------------------------------
 
 
