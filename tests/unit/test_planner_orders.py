@@ -213,10 +213,3 @@ def with_hand(digest: str) -> Environment:
     of = environment()
     content = AdoptedContent(digest=digest, definition=of.newest.definition)
     return replace(of, adopted={"hand": 0}, adopted_contents=(content,))
-
-
-def test_a_daemon_is_not_replaced_where_somebody_elses_would_take_its_place() -> None:
-    slot = facts(task(deployment="d1"), occupant="service/x")
-    found = judged(slot, granted=Cost.ROLLOUT)
-    assert in_short(found) == ("keep", "outdated", "outdated-unstartable")
-    assert found.details["cause"] == "service/x runs this daemon here, too"

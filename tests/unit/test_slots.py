@@ -319,9 +319,3 @@ class TestIdle:
     def test_one_that_has_just_joined_was_not(self) -> None:
         found = self.idle(of_host={"registered_at": ECS_NOW - 10.0})
         assert self.remembered(found).idle_since == NOW.mono
-
-
-def test_somebody_else_is_looked_for_where_ours_may_be_replaced() -> None:
-    stranger = other("z", definition_arn="…/task-definition/agent:7")
-    assert gathered(task(deployment="d1"), stranger).occupant == "holder of z"
-    assert gathered(task(), stranger).occupant == ""

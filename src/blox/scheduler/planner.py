@@ -306,7 +306,6 @@ def _can_replace(facts: SlotFacts, context: Context) -> bool:
         and context.trouble is None
         and context.definition_active
         and not context.past_open
-        and not facts.occupant
     )
 
 
@@ -388,8 +387,6 @@ def _rolling(status: DeploymentStatus, *, observing: bool) -> bool:
 def _why_not(facts: SlotFacts, context: Context) -> str:
     if context.past_open:
         return "a start whose record is lost may still arrive"
-    if facts.occupant:
-        return f"{facts.occupant} runs this daemon here, too"
     if context.trouble is not None:
         return context.trouble.text
     if not context.definition_active:

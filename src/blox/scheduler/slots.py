@@ -114,9 +114,7 @@ def gather(
         lost_after=settings.lost_after,
     )
     occupant = ""
-    outdated = len(live) == 1 and environment.digest_of(live[0]) != target.revision.digest
-    # Nobody asks elsewhere, and many slots are elsewhere.
-    if (not live or outdated) and matches is not False:
+    if not live and matches is not False:  # Nobody asks elsewhere, and many slots are elsewhere.
         occupant = _occupant(host.arn, environment, target, others, around)
     draining = state is HostCondition.DRAINING
     facts = SlotFacts(

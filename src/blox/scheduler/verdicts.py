@@ -87,8 +87,7 @@ class SlotFacts(Struct, frozen=True, kw_only=True):
     stopped: tuple[Task, ...] = ()
     """Stopped tasks of ours of the target's digest that ECS still shows."""
     occupant: str = ""
-    """Who else runs this daemon here (R26); "" for nobody. Asked where none of ours runs, or one of
-    another revision."""
+    """Who else runs this daemon here (R26); "" for nobody."""
     hold: Hold | None = None
     gate: Gate = Gate.OPEN
     watches_idle: bool = False
