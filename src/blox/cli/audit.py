@@ -1,10 +1,6 @@
 """`blox audit`: which hosts of a cluster lack which daemon, before blox runs anything there."""
 
 import asyncio
-import contextlib
-import sys
-import time
-from collections.abc import AsyncIterator
 from typing import Final
 
 import click
@@ -19,7 +15,8 @@ from blox.base.clock import SystemClock
 from blox.base.errors import Unavailable
 from blox.cli.audit_json import audit_json
 from blox.cli.audit_words import say_audit
-from blox.cli.output import print_json, span
+from blox.cli.output import print_json
+from blox.cli.progress import Progress
 from blox.cli.session import session_of
 from blox.ecs.aws import ECS
 from blox.ecs.client import EcsClient
@@ -29,10 +26,6 @@ from blox.settings import load_settings
 MISSING: Final = 2
 """The exit code when a daemon is missing somewhere."""
 _CALL_TIMEOUT: Final = 30.0
-_QUIET: Final = 2.0
-"""Seconds without a word."""
-_REDRAWN: Final = 0.25
-_CLEAR: Final = "\r\x1b[K"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,46 +105,15 @@ async def _survey(cluster: str) -> Survey:
         pacer=Pacer(clock, settings.pacing),
         timeout=_CALL_TIMEOUT,
     )
-    progress = _Progress()
+    progress = Progress("asking for the cluster")
+
+    def tell(what: str, done: int, of: int | None) -> None:
+        progress.tell(f"{what}: {done:,}" if of is None else f"{what}: {done:,} of {of:,}")
+
     try:
         async with progress.shown():
             return await survey(
-                ReadsOnly(client), cluster, clock=clock, providers=False, progress=progress.tell
+                ReadsOnly(client), cluster, clock=clock, providers=False, progress=tell
             )
     finally:
         await transport.close()
-
-
-class _Progress:
-    """One line on stderr that says what is being read, when it takes long and somebody looks."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._told = "asking for the cluster"
-
-    def tell(self, what: str, done: int, of: int | None) -> None:
-        """What is being read now."""
-        self._told = f"{what}: {done:,}" if of is None else f"{what}: {done:,} of {of:,}"
-
-    @contextlib.asynccontextmanager
-    async def shown(self) -> AsyncIterator[None]:
-        """Show it while the block runs."""
-        if not sys.stderr.isatty():
-            yield
-            return
-        task = asyncio.create_task(self._draw())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            if time.monotonic() - self._began > _QUIET:
-                click.echo(_CLEAR, err=True, nl=False)
-
-    async def _draw(self) -> None:
-        await asyncio.sleep(_QUIET)
-        while True:
-            elapsed = span(time.monotonic() - self._began)
-            click.echo(f"{_CLEAR}{self._told}   {elapsed}", err=True, nl=False)
-            await asyncio.sleep(_REDRAWN)

@@ -11,6 +11,7 @@ from blox.base.errors import Conflict, Unavailable
 from blox.base.ids import short_id
 from blox.ecs.errors import EcsError
 from blox.ecs.model import Task, TaskDefinition
+from blox.ecs.wire import PROVIDERS
 from blox.scheduler.adoption import Choice, Sorted, content_of, sort_out, with_adopted
 from blox.scheduler.daemons import occupies
 from blox.scheduler.model import Environment
@@ -87,7 +88,7 @@ class Adopting:
         if environment.ending:
             raise Conflict(f"The environment {environment.name} is being deleted.")
         return sort_out(
-            self._tasks(environment.cluster_arn),
+            list(self._state.tasks_in(environment.cluster_arn)),
             environment,
             choice,
             owner=self._owner,
@@ -181,13 +182,6 @@ class Adopting:
             for task in self._state.view.tasks_on(host)
         )
 
-    def _tasks(self, cluster_arn: str) -> list[Task]:
-        return [
-            task
-            for seen in self._state.view.hosts(cluster_arn)
-            for task in self._state.view.tasks_on(seen.host.arn)
-        ]
-
     # --- What a new environment finds -------------------------------------------------------------
 
     async def first_look(self, cluster_arn: str) -> bool:
@@ -258,14 +252,11 @@ class Adopting:
 
     async def _scaling(self, names: Sequence[str]) -> list[str]:
         found: list[str] = []
-        for first in range(0, len(names), _PROVIDERS_A_CALL):
-            chunk = names[first : first + _PROVIDERS_A_CALL]
+        for first in range(0, len(names), PROVIDERS):
+            chunk = names[first : first + PROVIDERS]
             read = await self._state.reads.describe_capacity_providers(chunk)
             found += [provider.name for provider in read.items if provider.scales_in]
         return sorted(found)
-
-
-_PROVIDERS_A_CALL: Final = 10
 
 
 def _question(

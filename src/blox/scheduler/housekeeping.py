@@ -164,7 +164,7 @@ class Housekeeping:
         for tombstone in state.repository.tombstones():
             if self._forgettable(tombstone, now):
                 await state.repository.forget_environment(tombstone.id)
-                self._unfollow(tombstone.cluster_arn)
+                state.unfollow_unused(tombstone.cluster_arn)
 
     async def _forget_orders(self) -> None:
         """Freezes and holds that are over."""
@@ -226,12 +226,6 @@ class Housekeeping:
             for id_, digest in environment.deployed.items()
             if id_ in kept or any(task.live for task in state.view.started_by(id_))
         }
-
-    def _unfollow(self, cluster_arn: str) -> None:
-        repository = self._state.repository
-        left = (*repository.environments(), *repository.tombstones())
-        if all(environment.cluster_arn != cluster_arn for environment in left):
-            self._state.view.unfollow(cluster_arn)
 
     def _forgettable(self, tombstone: Environment, now: float) -> bool:
         """Whether no task can be this deleted environment's any more."""

@@ -7,6 +7,7 @@ import structlog
 
 from blox.ecs.errors import Meaning
 from blox.ecs.port import EcsActs, InDoubt, MarkOutcome, NotDone
+from blox.ecs.wire import TARGETS
 from blox.scheduler.executor import Tokens
 from blox.scheduler.migrations import Step
 from blox.scheduler.model import MOVED, Migration
@@ -14,7 +15,6 @@ from blox.scheduler.moves import MARK_SHOWN, REFUSED_FOR, Mark, Moves
 from blox.scheduler.sight import has_ours
 from blox.scheduler.state import State
 
-HOSTS_A_CALL: Final = 10
 _AGAIN: Final = 60.0
 """Seconds until ECS is asked again for what it refuses for every host alike."""
 _SOON: Final = 5.0
@@ -53,8 +53,8 @@ class Marker:
         """Take marks away, then put them; what ECS refuses for one host does not hold up others."""
         moves.problem = ""
         for hosts, value in ((step.delete, None), (step.put, step.value)):
-            for first in range(0, len(hosts), HOSTS_A_CALL):
-                await self._change(migration, hosts[first : first + HOSTS_A_CALL], value, moves)
+            for first in range(0, len(hosts), TARGETS):
+                await self._change(migration, hosts[first : first + TARGETS], value, moves)
 
     async def _change(
         self, migration: Migration, hosts: Sequence[str], value: str | None, moves: Moves

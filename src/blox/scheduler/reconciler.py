@@ -384,7 +384,7 @@ class Reconciler:
         now = context.now.mono
         if context.environment.ending:
             return  # Its tasks are being stopped; nothing that it deploys gets on.
-        excused = self._excused_now(tracked)
+        excused = self._excused_now(tracked, context)
         tracked.progress = tick(
             tracked.progress, moves=board.moves, excused=tracked.excused or excused, now=now
         )
@@ -450,7 +450,7 @@ class Reconciler:
         self._queue.add(tracked.id)
         self._changed(tracked.id)
 
-    def _excused_now(self, tracked: Tracked) -> bool:
+    def _excused_now(self, tracked: Tracked, context: Context) -> bool:
         """Whether lack of progress is not the deployment's fault at the moment."""
         cluster = self._state.view.cluster(tracked.cluster_arn)
         breaker = self._state.breakers.get(tracked.cluster_arn)
@@ -459,18 +459,11 @@ class Reconciler:
             or (breaker is not None and breaker.open)
             or cluster is None
             or cluster.read_error is not None
-            or self._must_wait(tracked)
+            or context.freeze is not None
+            or context.past_open
             # Nothing is replaced until stops of the process before can land no more (`_spend`).
             or self._state.clock.monotonic() < self._state.surplus_from
             or self._excused()
-        )
-
-    def _must_wait(self, tracked: Tracked) -> bool:
-        """Frozen, or a start of a lost past may still arrive: nothing may be started."""
-        environment = self._state.repository.environment(tracked.id)
-        return environment is not None and (
-            self._state.freeze_of(environment) is not None
-            or self._state.past_open(tracked, environment)
         )
 
     @staticmethod

@@ -124,16 +124,10 @@ class SchedulerService:
             return await self._create(environment, existing, ask_scale_in=not accept_no_scale_in)
         except BloxError as error:
             if self._creating[cluster] == 1 and not isinstance(error, NotRead):
-                self._unfollow(cluster)
+                self._state.unfollow_unused(cluster)
             raise
         finally:
             self._creating[cluster] -= 1
-
-    def _unfollow(self, cluster_arn: str) -> None:
-        """Watch the cluster no more if nobody needs it."""
-        left = (*self._repository.environments(), *self._repository.tombstones())
-        if all(environment.cluster_arn != cluster_arn for environment in left):
-            self._state.view.unfollow(cluster_arn)
 
     async def _create(
         self, environment: Environment, existing: Existing | None, *, ask_scale_in: bool

@@ -246,6 +246,17 @@ class State:
             return f"service/{task.group.removeprefix('service:')}"
         return f"somebody's task of {task.group or short_id(task.definition_arn)}"
 
+    def tasks_in(self, cluster_arn: str) -> Iterator[Task]:
+        """Every known task on the cluster's hosts, ended ones included."""
+        for seen in self.view.hosts(cluster_arn):
+            yield from self.view.tasks_on(seen.host.arn)
+
+    def unfollow_unused(self, cluster_arn: str) -> None:
+        """Watch the cluster no more if no environment or tombstone is on it."""
+        left = (*self.repository.environments(), *self.repository.tombstones())
+        if all(environment.cluster_arn != cluster_arn for environment in left):
+            self.view.unfollow(cluster_arn)
+
     def tasks_of(self, environment: Environment) -> list[Task]:
         """Every known task that says it is this environment's, or was adopted, ended ones included.
         Costs a walk over the cluster where tasks were adopted."""
@@ -256,10 +267,9 @@ class State:
             if task.cluster_arn == environment.cluster_arn
         }
         if environment.adopted:
-            for seen in self.view.hosts(environment.cluster_arn):
-                for task in self.view.tasks_on(seen.host.arn):
-                    if short_id(task.arn) in environment.adopted:
-                        found[task.arn] = task
+            for task in self.tasks_in(environment.cluster_arn):
+                if short_id(task.arn) in environment.adopted:
+                    found[task.arn] = task
         return list(found.values())
 
     def yields(self, task: Task) -> float | None:
@@ -327,10 +337,9 @@ class State:
 
     def _lost_tasks(self, environment: Environment) -> Iterator[Task]:
         """Tasks of this name that a blox started whose records we do not have."""
-        for seen in self.view.hosts(environment.cluster_arn):
-            for task in self.view.tasks_on(seen.host.arn):
-                if task.group == environment.group and self.of_lost_past(task):
-                    yield task
+        for task in self.tasks_in(environment.cluster_arn):
+            if task.group == environment.group and self.of_lost_past(task):
+                yield task
 
     def left_by(self, tombstone: Environment) -> list[Task]:
         """Every known task that a deleted environment left, ended ones included: its own; and, if

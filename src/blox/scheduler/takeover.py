@@ -146,8 +146,7 @@ class Takeover:
                 raise
             tasks = sum(
                 task.wanted_by_ecs and of_service(task, migration.service)
-                for seen in self._state.view.hosts(migration.cluster_arn)
-                for task in self._state.view.tasks_on(seen.host.arn)
+                for task in self._state.tasks_in(migration.cluster_arn)
             )
             if tasks:
                 raise Conflict(

@@ -7,7 +7,7 @@ whenever that call arrives. What had left before is on its way, and nobody can c
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from blox.simulator.model import CallLogged, TaskRecord
 from blox.simulator.oracle_lives import describe_call, draining
@@ -21,8 +21,6 @@ CONFIRMED_FOR: Final = 3600.0
 """Seconds for which a confirmation lasts."""
 _HOLDS_UP: Final = 5.0
 """Seconds between the look that a stop rests on and the stop, at most."""
-
-Scope = Literal["everything", "cluster", "environment", "host"]
 
 
 @dataclass(frozen=True, slots=True)
