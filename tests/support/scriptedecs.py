@@ -76,6 +76,11 @@ class ScriptedEcs:
         failures = () if found else tuple(Failure(arn=c, reason="MISSING") for c in clusters)
         return Read(begun=begun, items=tuple(found), failures=failures)
 
+    async def list_clusters(self, *, next_token: str | None = None) -> Read[str]:
+        begun = await self._begin("ListClusters", (next_token or "",))
+        listed = [arn for arn, status in self.clusters.items() if status != "INACTIVE"]
+        return self._page(begun, listed, next_token)
+
     async def list_hosts(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
         begun = await self._begin("ListContainerInstances", (next_token or "",))
         listed = [arn for arn, host in self.hosts.items() if host.status != "INACTIVE"]

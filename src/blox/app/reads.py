@@ -20,6 +20,7 @@ from blox.ecs.port import EcsReads, NotSent, Permit, Read, Transport, WireAnswer
 READS: Final = frozenset(
     {
         "DescribeClusters",
+        "ListClusters",
         "ListContainerInstances",
         "DescribeContainerInstances",
         "ListTasks",
@@ -42,6 +43,9 @@ class ReadsOnly:
 
     async def describe_clusters(self, clusters: Sequence[str]) -> Read[ClusterDocument]:
         return await self.__reads.describe_clusters(clusters)
+
+    async def list_clusters(self, *, next_token: str | None = None) -> Read[str]:
+        return await self.__reads.list_clusters(next_token=next_token)
 
     async def list_hosts(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
         return await self.__reads.list_hosts(cluster, next_token=next_token)

@@ -7,7 +7,7 @@ Deterministic: every method is told the time. Whoever calls these methods then t
 import math
 from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from blox.clusterstate.drift import Drift
 from blox.clusterstate.merge import (
     UNHEALTHY,
     Evidence,
+    HostEntry,
     TaskEntry,
     merge_host,
     merge_task,
@@ -40,6 +41,9 @@ ASK_UNKNOWN_MOST = 8.0
 ASK_AGAIN_MOST = 60.0
 """Longest wait before it is described again where the answer left it half known."""
 
+LONG_AGO = -1e15
+"""When a read began of which only a stored copy is left: before every other, and still a read."""
+
 Told = Literal["applied", "known", "too old"]
 
 
@@ -49,6 +53,22 @@ class Effort(IntEnum):
     DESCRIBE = 1
     LOOK = 2
     SWEEP = 3
+
+
+class Keeper(Protocol):
+    """Keeps the whole of what ECS told, beside the records: `blox.clusterstate.catalogue`."""
+
+    def task(self, entry: TaskEntry, document: TaskDocument, evidence: Evidence) -> None:
+        """One account of a task has become part of its record."""
+        ...
+
+    def host(self, entry: HostEntry, document: HostDocument, evidence: Evidence) -> None:
+        """One account of a host has become part of its record."""
+        ...
+
+    def gone(self, kind: Literal["task", "instance"], cluster_arn: str, arn: str) -> None:
+        """A task or host has left the view."""
+        ...
 
 
 class Ask(Struct, frozen=True):
@@ -71,9 +91,11 @@ class Cluster:
         counters: Counters,
         horizon: float,
         drift: Drift | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         """`horizon`: ECS's time now; stands for the begin of the first sweep until there is one.
-        `drift`: counts what reads find; None where no queue is meant to tell it first."""
+        `drift`: counts what reads find; None where no queue is meant to tell it first. `keeper`:
+        told of every account that is applied."""
         self.arn = arn
         self.records = Records()
         self.life = 1
@@ -84,6 +106,7 @@ class Cluster:
         self._settings = settings
         self._counters = counters
         self._drift = drift
+        self._keeper = keeper
         self._seen = ClusterSeen(arn=arn)
         self._horizon = horizon
         self._begun = False
@@ -178,6 +201,8 @@ class Cluster:
         if known is None and entry.task.live and self._host_left(entry, evidence.received):
             return
         self._put_task(entry)
+        if self._keeper is not None:
+            self._keeper.task(entry, document, evidence)
         self._ask_for_task(entry, evidence.received)
 
     def _put_task(self, entry: TaskEntry) -> None:
@@ -190,6 +215,8 @@ class Cluster:
         self.asks_for_tasks.pop(arn, None)
         self._tasks[arn] = None
         self._hosts.update(dict.fromkeys(sorted(self.records.drop_task(arn))))
+        if self._keeper is not None:
+            self._keeper.gone("task", self.arn, arn)
 
     # --- Accounts of hosts ---
 
@@ -231,6 +258,8 @@ class Cluster:
         arn = document.container_instance_arn
         entry = merge_host(self.records.host(arn), document, evidence)
         changed = self.records.put_host(entry, now=evidence.received)
+        if self._keeper is not None:
+            self._keeper.host(entry, document, evidence)
         self._hosts.update(dict.fromkeys(sorted(changed)))
         if entry.host.status == INACTIVE or entry.host.registered_at is not None:
             self.asks_for_hosts.pop(arn, None)
@@ -240,10 +269,33 @@ class Cluster:
     def _drop_host(self, arn: str) -> None:
         self.asks_for_hosts.pop(arn, None)
         self._hosts.update(dict.fromkeys(sorted(self.records.drop_host(arn))))
+        if self._keeper is not None:
+            self._keeper.gone("instance", self.arn, arn)
 
     def _host_left(self, entry: TaskEntry, now: float) -> bool:
         since = self.records.inactive_since(entry.task.host_arn)
         return left_with_host(now=now, inactive_since=since, read_lag=self._read_lag)
+
+    def restore(
+        self,
+        hosts: Iterable[tuple[HostDocument, float]],
+        tasks: Iterable[tuple[TaskDocument, float]],
+    ) -> None:
+        """Enter what a stored copy had, each with our time when ECS last told of it. Any read of
+        the same version overrides it. The keeper has it already."""
+        keeper, self._keeper = self._keeper, None
+        try:
+            for host, shown in hosts:
+                self._apply_host(host, self._stored(shown))
+            for task, shown in tasks:
+                self._apply_task(self.records.task(task.task_arn), task, self._stored(shown))
+        finally:
+            self._keeper = keeper
+        self.asks_for_tasks.clear()
+        self.asks_for_hosts.clear()
+
+    def _stored(self, shown: float) -> Evidence:
+        return Evidence(cluster_arn=self.arn, received=shown, begun=LONG_AGO)
 
     # --- What is half known, and described soon ---
 
@@ -320,18 +372,22 @@ class Cluster:
             self._begun = True
 
     def complete_sweep(
-        self, *, begun: float, ecs_time: float, listing_begun: float, now: float
+        self, *, number: int, begun: float, ecs_time: float, listing_begun: float, now: float
     ) -> None:
         """Every page and every Describe of a sweep was answered and has been applied.
 
-        `begun` and `ecs_time`: its begin on both clocks. `listing_begun`: the begin of its listing
-        of tasks.
+        `number`: of this sweep, counting those that have begun. `begun` and `ecs_time`: its begin
+        on both clocks. `listing_begun`: the begin of its listing of tasks.
         """
         self._horizon = max(self._horizon, ecs_time)
         self._counters.sweeps_completed += 1
         if begun > self._prime_after:
             self._seen = replace(
-                self._seen, primed=True, sweeps=self._seen.sweeps + 1, swept_at=begun
+                self._seen,
+                primed=True,
+                sweeps=self._seen.sweeps + 1,
+                sweep=number,
+                swept_at=begun,
             )
         self._expire(now)
         self.complete_look(begun=listing_begun)
@@ -377,6 +433,12 @@ class Cluster:
 
     # --- The cluster itself ---
 
+    def good_until(self, until: float) -> None:
+        """R12: another service keeps this view; it justifies nothing after that."""
+        if self._seen.good_until != until:
+            self._seen = replace(self._seen, good_until=until)
+            self._cluster = True
+
     def failed(self, effort: Effort, sentence: str) -> None:
         """A read failed. Only the success of an effort that is not smaller takes the sentence
         back: where listing is denied, a Describe that is answered proves little."""
@@ -412,12 +474,17 @@ class Cluster:
         self._prime_after = max(self._prime_after, newest + self._read_lag)
         self._hosts.update(dict.fromkeys(seen.host.arn for seen in self.records.listed()))
         self._tasks.update(dict.fromkeys(e.task.arn for e in self.records.all_tasks()))
+        if self._keeper is not None:
+            for task in self.records.all_tasks():
+                self._keeper.gone("task", self.arn, task.task.arn)
+            for host in self.records.all_hosts():
+                self._keeper.gone("instance", self.arn, host.host.arn)
         self.records = Records()
         self.life += 1
         self._begun = False
         self.asks_for_tasks.clear()
         self.asks_for_hosts.clear()
-        self._seen = ClusterSeen(arn=self.arn, status=INACTIVE)
+        self._seen = ClusterSeen(arn=self.arn, status=INACTIVE, sweep=self._seen.sweep)
         self._failed_effort = Effort.DESCRIBE
         self._cluster = True
 

@@ -65,6 +65,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     received: float
     begun: float | None = None
     """When the call was sent whose answer this is; None for an event."""
+    ecs_time: float | None = None
+    """The same by ECS's clock, seconds since 1970-01-01 UTC, where anybody wants to know."""
 
 
 class TaskEntry(Struct, frozen=True, kw_only=True, gc=False):

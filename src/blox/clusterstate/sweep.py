@@ -58,13 +58,25 @@ class Sweeper:
         self._counters = counters
         self._changed = changed
         self._slots = asyncio.Semaphore(CONCURRENT)
+        self._begun = 0
+
+    @property
+    def begun(self) -> int:
+        """How many sweeps have begun: the number of the last one."""
+        return self._begun
+
+    async def run(self) -> None:
+        """Nothing goes on between two sweeps."""
+        await asyncio.Event().wait()
 
     async def sweep(self) -> bool:
         """One sweep; whether it was complete. False too when the cluster is not ACTIVE."""
+        self._begun += 1
+        number = self._begun
         begun = self._clock.monotonic()
         cluster = self._cluster
         try:
-            if not await self._exists():
+            if not await self.exists():
                 return False
             ecs_time = self._reads.now()
             cluster.begin_sweep(ecs_time=ecs_time)
@@ -80,6 +92,7 @@ class Sweeper:
         for documents, evidence in newcomers:
             cluster.read_hosts(documents, evidence)
         cluster.complete_sweep(
+            number=number,
             begun=begun,
             ecs_time=ecs_time,
             listing_begun=listing_begun,
@@ -131,8 +144,9 @@ class Sweeper:
 
     # --- The parts of a sweep ---
 
-    async def _exists(self) -> bool:
-        """Whether ECS says that the cluster is there; forgets it when ECS says that it is not."""
+    async def exists(self) -> bool:
+        """Whether ECS says that the cluster is there; forgets it when ECS says that it is not.
+        Raises EcsError."""
         arn = self._cluster.arn
         answer = await self._ask(lambda: self._reads.describe_clusters([arn]))
         status = next((c.status for c in answer.items if c.cluster_arn == arn), None)
@@ -180,7 +194,7 @@ class Sweeper:
         cluster = self._cluster
         answer = await self._ask(lambda: self._reads.describe_tasks(cluster.arn, batch))
         now = self._clock.monotonic()
-        evidence = Evidence(cluster_arn=cluster.arn, received=now, begun=answer.begun)
+        evidence = self._evidence(answer.begun, now)
         cluster.read_tasks(answer.items, evidence)
         shown = {document.task_arn for document in answer.items}
         missing = _missing("DescribeTasks", batch, shown, answer.failures)
@@ -212,7 +226,7 @@ class Sweeper:
         ) -> tuple[tuple[HostDocument, ...], Evidence]:
             answer = await self._ask(lambda: self._reads.describe_hosts(cluster.arn, batch))
             now = self._clock.monotonic()
-            evidence = Evidence(cluster_arn=cluster.arn, received=now, begun=answer.begun)
+            evidence = self._evidence(answer.begun, now)
             known: list[HostDocument] = []
             new: list[HostDocument] = []
             for document in answer.items:
@@ -229,6 +243,14 @@ class Sweeper:
 
         answers = await self._together(describe, _batches(hosts))
         return [(new, evidence) for new, evidence in answers if new]
+
+    def _evidence(self, begun: float, now: float) -> Evidence:
+        return Evidence(
+            cluster_arn=self._cluster.arn,
+            received=now,
+            begun=begun,
+            ecs_time=self._reads.now() - (now - begun),
+        )
 
     # --- Asking ---
 

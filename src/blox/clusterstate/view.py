@@ -7,16 +7,19 @@ cannot be read holds up no other.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import structlog
+from msgspec import Struct
 
 from blox.base.ambient import Clock
 from blox.base.backoff import exponential
 from blox.base.ids import parse_arn
 from blox.base.tasks import TaskSet
+from blox.clusterstate.catalogue import Catalogue
 from blox.clusterstate.cluster import Cluster, Told
 from blox.clusterstate.counters import Counters
 from blox.clusterstate.drift import Drift, Tally
@@ -27,10 +30,12 @@ from blox.clusterstate.shared import SharedCall, within
 from blox.clusterstate.sweep import Sweeper
 from blox.ecs.errors import EcsError
 from blox.ecs.events import HostEvent, TaskEvent
-from blox.ecs.model import Task, TaskDocument
+from blox.ecs.model import HostDocument, Task, TaskDocument
 from blox.ecs.port import EcsReads, Read
 from blox.ecs.seen import ClusterSeen, HostSeen, Presumed, Touched
 from blox.settings import Assumptions, ViewSettings
+
+D = TypeVar("D", TaskDocument, HostDocument)
 
 FIRST_RETRY = 1.0
 LAST_RETRY = 60.0
@@ -38,9 +43,46 @@ LAST_RETRY = 60.0
 
 _log = structlog.get_logger("blox.clusterstate")
 
+SUSPICION_REST = 10.0
+"""Seconds after a sweep during which nothing that looks wrong begins another."""
 LONGEST_REST = 300.0
 """Seconds between two sweeps at the most: one that took long because this process was suspended in
 the middle must not put off the next by as much."""
+
+
+class Feeder(Protocol):
+    """What keeps one cluster's records whole: `Sweeper` by reading ECS, `blox.clusterstate.remote`
+    by following another service that does."""
+
+    @property
+    def begun(self) -> int:
+        """How many sweeps have begun: the number of the last one."""
+        ...
+
+    async def sweep(self) -> bool:
+        """One complete account of the cluster; whether it was complete."""
+        ...
+
+    async def run(self) -> None:
+        """What goes on between two of them, for ever."""
+        ...
+
+
+class MakesFeeder(Protocol):
+    """Makes what feeds one cluster. `sweeper` reads ECS itself, where that is needed; `changed` is
+    called after each account that has been applied."""
+
+    def __call__(
+        self, cluster: Cluster, sweeper: Sweeper, *, changed: Callable[[], None]
+    ) -> Feeder: ...
+
+
+class Restored(Struct, Generic[D], frozen=True):
+    """One task or host of a stored copy."""
+
+    document: D
+    shown: float
+    """Our monotonic time at which ECS last told something new of it."""
 
 
 @dataclass(slots=True)
@@ -49,7 +91,12 @@ class _Watched:
 
     cluster: Cluster
     sweeper: Sweeper
+    feeder: Feeder
     look: SharedCall[bool]
+    wanted: int = 0
+    """The number of the sweep that somebody asked for."""
+    ended: float = -math.inf
+    """When the last sweep ended."""
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     """The pace of its sweeps may have changed."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,16 +117,24 @@ class View:
         clusters: Sequence[str] = (),
         queue: bool = False,
         counters: Counters | None = None,
+        catalogue: Catalogue | None = None,
+        feeder: MakesFeeder | None = None,
+        stranger: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`clusters`: names or ARNs that are watched from the start and never let go. `queue`:
         events are meant to come; until `queue_flows` says that they do, sweeps go at the pace of a
-        view without a queue."""
+        view without a queue. `catalogue`: keeps the whole of what ECS tells, for others. `feeder`:
+        what keeps clusters in place of our own sweeps. `stranger`: told the ARN of a cluster that
+        an event is about and that is not watched."""
         self.counters = Counters() if counters is None else counters
         self._reads = reads
         self._clock = clock
         self._assumptions = assumptions
         self._settings = settings
         self._named = tuple(clusters)
+        self._catalogue = catalogue
+        self._feeder = feeder
+        self._stranger = stranger
         self._drift = Drift() if queue else None
         self._flowing = False
         self._watched: dict[str, _Watched] = {}
@@ -205,11 +260,16 @@ class View:
         watched = self._watched.get(event.cluster_arn)
         if watched is None or not watched.cluster.active:
             self.counters.events_ignored += 1
+            if watched is None:
+                self._stranger(event.cluster_arn)
             return "ignored"
         now = self._clock.monotonic()
         cluster = watched.cluster
         if isinstance(event, TaskEvent):
             told = cluster.task_event(event.task, time=event.time, now=now)
+            host_arn = event.task.container_instance_arn
+            if told == "applied" and isinstance(host_arn, str) and host_arn:
+                self._know(cluster, host_arn)
         else:
             told = cluster.host_event(event.host, time=event.time, now=now)
         if told == "applied":
@@ -221,6 +281,11 @@ class View:
         self.counters.queue_lag = max(0.0, self._reads.now() - event.time)
         self._changed(cluster)
         return told
+
+    def _know(self, cluster: Cluster, host_arn: str) -> None:
+        """A task runs on this host: then the cluster must have it."""
+        if cluster.records.host(host_arn) is None:
+            self.suspect(cluster.arn)
 
     def queue_flows(self, *, flowing: bool) -> None:
         """The queue is being read, or it cannot be: then sweeps are all there is."""
@@ -272,7 +337,44 @@ class View:
             task.cancel()
         self._services.forget(cluster_arn)
         self._providers.forget(cluster_arn)
+        if self._catalogue is not None:
+            self._catalogue.cluster_forgotten(cluster_arn)
         self._tell(Touched(cluster_arn=cluster_arn, cluster=True))
+
+    def request_sweep(self, cluster_arn: str) -> int | None:
+        """Have the cluster swept soon; the number of that sweep, which has not begun yet. It is
+        done when `ClusterSeen.sweep` is not smaller. None when the cluster is not watched."""
+        watched = self._watched.get(cluster_arn)
+        if watched is None:
+            return None
+        watched.wanted = watched.feeder.begun + 1
+        watched.nudge.set()
+        return watched.wanted
+
+    def suspect(self, cluster_arn: str) -> None:
+        """Something does not fit what is known of the cluster: sweep it, unless that was just
+        done."""
+        watched = self._watched.get(cluster_arn)
+        if watched is None or not watched.cluster.seen.primed:
+            return
+        if self._clock.monotonic() - watched.ended >= SUSPICION_REST:
+            self.request_sweep(cluster_arn)
+
+    def restore(
+        self,
+        cluster_arn: str,
+        hosts: Sequence[Restored[HostDocument]],
+        tasks: Sequence[Restored[TaskDocument]],
+    ) -> None:
+        """Watch a cluster from now on, and begin with what a stored copy had of it: it stays
+        unprimed until it is swept, and whatever ECS tells overrides it."""
+        self._watch(cluster_arn)
+        cluster = self._watched[cluster_arn].cluster
+        cluster.restore(
+            [(item.document, item.shown) for item in hosts],
+            [(item.document, item.shown) for item in tasks],
+        )
+        self._changed(cluster)
 
     async def look(self, cluster_arn: str) -> bool:
         """List the cluster's tasks and describe what is new or in doubt; whether that was complete.
@@ -297,27 +399,34 @@ class View:
             counters=self.counters,
             horizon=self._reads.now(),
             drift=self._drift,
+            keeper=self._catalogue,
         )
+
+        def changed() -> None:
+            self._changed(cluster)
+
         sweeper = Sweeper(
-            self._reads,
-            self._clock,
-            cluster,
-            counters=self.counters,
-            changed=lambda: self._changed(cluster),
+            self._reads, self._clock, cluster, counters=self.counters, changed=changed
         )
+        feeder: Feeder = sweeper
+        if self._feeder is not None:
+            feeder = self._feeder(cluster, sweeper, changed=changed)
         name = arn.rsplit("/", 1)[-1]
 
         def start(work: Coroutine[Any, Any, bool]) -> "asyncio.Task[bool]":
             return self._tasks.start(work, name=f"look at {name}")
 
-        watched = _Watched(cluster, sweeper, SharedCall(sweeper.look, start))
+        watched = _Watched(cluster, sweeper, feeder, SharedCall(sweeper.look, start))
         self._watched[arn] = watched
         for presumed, now in self._early.pop(arn, ()):
             cluster.presume(presumed, now=now)
+        if self._catalogue is not None:
+            self._catalogue.cluster_changed(cluster.seen)
         self._changed(cluster)
         watched.tasks += [
             self._tasks.start(self._sweep(watched), name=f"sweep {name}", eternal=True),
             self._tasks.start(self._clarify(watched), name=f"clarify {name}", eternal=True),
+            self._tasks.start(feeder.run(), name=f"follow {name}", eternal=True),
         ]
 
     # --- In the background ------------------------------------------------------------------------
@@ -327,8 +436,9 @@ class View:
         failures = 0
         while True:
             begun = self._clock.monotonic()
-            complete = await watched.sweeper.sweep()
-            took = self._clock.monotonic() - begun
+            complete = await watched.feeder.sweep()
+            watched.ended = self._clock.monotonic()
+            took = watched.ended - begun
             if complete or not watched.cluster.active:
                 failures = 0
             else:
@@ -343,6 +453,8 @@ class View:
                     failures, first=FIRST_RETRY, factor=2.0, most=LAST_RETRY, jitter=0.0
                 )
                 due = begun + took + wait
+            elif watched.wanted > watched.feeder.begun:
+                due = begun + took + min(took, LONGEST_REST)
             else:
                 due = begun + took + min(max(self._interval() - took, took), LONGEST_REST)
             watched.nudge.clear()
@@ -350,7 +462,7 @@ class View:
                 return
 
     def _interval(self) -> float:
-        if self._flowing:
+        if self._flowing or self._feeder is not None:
             return self._settings.sweep_interval_with_queue
         return self._settings.sweep_interval_without_queue
 
@@ -413,8 +525,11 @@ class View:
         if cluster.asks_for_tasks or cluster.asks_for_hosts:
             watched.asked.set()
         touched = cluster.take_touched()
-        if touched is not None:
-            self._tell(touched)
+        if touched is None:
+            return
+        if touched.cluster and self._catalogue is not None:
+            self._catalogue.cluster_changed(cluster.seen)
+        self._tell(touched)
 
     def _touch_all(self, cluster_arn: str) -> None:
         self._tell(Touched(cluster_arn=cluster_arn, cluster=True))

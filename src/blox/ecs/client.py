@@ -15,10 +15,11 @@ The fence is not believed in but tried: `probe` sends a read that must be refuse
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from blox.base.ambient import Clock
@@ -61,6 +62,11 @@ from blox.ecs.port import (
 from blox.settings import Assumptions
 
 A = TypeVar("A", bound=Struct)
+D = TypeVar("D", TaskDocument, HostDocument)
+
+TAGS: Final = "TAGS"
+HOST_HEALTH: Final = "CONTAINER_INSTANCE_HEALTH"
+"""What a Describe leaves out unless it is asked to include it."""
 
 
 class NoticeKind(StrEnum):
@@ -111,8 +117,12 @@ class EcsClient:
         pacer: Pacer,
         timeout: float = 60.0,
         listener: Callable[[Notice], None] | None = None,
+        whole: bool = False,
+        include: Collection[str] = (),
     ) -> None:
-        """`timeout`: seconds after which a request without an answer is given up."""
+        """`timeout`: seconds after which a request without an answer is given up. `whole`: tasks
+        and hosts that are described carry their account as ECS sent it. `include`: what is asked
+        of them beyond what ECS tells by itself, of `TAGS` and `HOST_HEALTH`."""
         self._transport = transport
         self._clock = clock
         self._configured = assumptions
@@ -120,6 +130,8 @@ class EcsClient:
         self._pacer = pacer
         self._timeout = timeout
         self._listener = listener
+        self._whole = whole
+        self._include = frozenset(include)
         self._time = EcsTime()
         self._accepted: dict[str, float] = {}
         self._lasting: dict[NoticeKind, Notice] = {}
@@ -163,15 +175,24 @@ class EcsClient:
         answer, found = await self._read(request, wire.ClustersAnswer)
         return outcomes.page(answer, found.clusters, found.failures)
 
+    async def list_clusters(self, *, next_token: str | None = None) -> Read[str]:
+        answer, found = await self._read(wire.list_clusters(next_token), wire.ClusterArnsAnswer)
+        return outcomes.page(answer, found.cluster_arns, next_token=found.next_token)
+
     async def list_hosts(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
         request = wire.list_hosts(cluster, next_token)
         answer, found = await self._read(request, wire.HostArnsAnswer)
         return outcomes.page(answer, found.container_instance_arns, next_token=found.next_token)
 
     async def describe_hosts(self, cluster: str, hosts: Sequence[str]) -> Read[HostDocument]:
-        request = wire.describe_hosts(cluster, hosts)
-        answer, found = await self._read(request, wire.HostsAnswer)
-        return outcomes.page(answer, found.container_instances, found.failures)
+        include = [what for what in (TAGS, HOST_HEALTH) if what in self._include]
+        request = wire.describe_hosts(cluster, hosts, include)
+        if not self._whole:
+            answer, found = await self._read(request, wire.HostsAnswer)
+            return outcomes.page(answer, found.container_instances, found.failures)
+        answer, raw = await self._read(request, wire.WholeHostsAnswer)
+        items = _each_whole(request.operation, raw.container_instances, HostDocument)
+        return outcomes.page(answer, items, raw.failures)
 
     async def list_tasks(
         self, cluster: str, *, desired_status: str, next_token: str | None = None
@@ -181,9 +202,14 @@ class EcsClient:
         return outcomes.page(answer, found.task_arns, next_token=found.next_token)
 
     async def describe_tasks(self, cluster: str, tasks: Sequence[str]) -> Read[TaskDocument]:
-        request = wire.describe_tasks(cluster, tasks)
-        answer, found = await self._read(request, wire.TasksAnswer)
-        return outcomes.page(answer, found.tasks, found.failures)
+        include = [TAGS] if TAGS in self._include else []
+        request = wire.describe_tasks(cluster, tasks, include)
+        if not self._whole:
+            answer, found = await self._read(request, wire.TasksAnswer)
+            return outcomes.page(answer, found.tasks, found.failures)
+        answer, raw = await self._read(request, wire.WholeTasksAnswer)
+        items = _each_whole(request.operation, raw.tasks, TaskDocument)
+        return outcomes.page(answer, items, raw.failures)
 
     async def describe_task_definition(self, definition: str) -> Read[TaskDefinition]:
         request = wire.describe_task_definition(definition)
@@ -498,3 +524,10 @@ class EcsClient:
         read = CATEGORY_OF[operation].value.endswith("-read")
         if read and (error is None or outcomes.signature_passed(error.code, answer.status)):
             self._accepted = {answer.signer: mono}
+
+
+def _each_whole(operation: str, sent: Sequence[msgspec.Raw], form: type[D]) -> tuple[D, ...]:
+    try:
+        return tuple(wire.with_whole(raw, form) for raw in sent)
+    except wire.Unreadable as error:
+        raise EcsSilent(operation, f"the answer is unreadable: {error}") from error

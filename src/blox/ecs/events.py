@@ -75,8 +75,8 @@ class _Envelope(Struct, frozen=True, kw_only=True):
     detail: msgspec.Raw
 
 
-def read_event(body: bytes) -> TaskEvent | HostEvent | Ignored:
-    """Understand one message's body.
+def read_event(body: bytes, *, whole: bool = False) -> TaskEvent | HostEvent | Ignored:
+    """Understand one message's body. `whole`: its task or host carries the account as it was sent.
 
     Raises Misunderstood when it is not an EventBridge envelope, or is one of ECS's task or host
     events without what these always carry.
@@ -95,9 +95,13 @@ def read_event(body: bytes) -> TaskEvent | HostEvent | Ignored:
     if envelope.detail_type == TASK:
         task, cluster = _document(envelope.detail, TaskDocument, _TASK_TIMES)
         _check(task.task_arn, "task", cluster)
+        if whole:
+            task = msgspec.structs.replace(task, whole=bytes(envelope.detail))
         return TaskEvent(task=task, cluster_arn=cluster, time=time)
     host, cluster = _document(envelope.detail, HostDocument, _HOST_TIMES)
     _check(host.container_instance_arn, "container-instance", cluster)
+    if whole:
+        host = msgspec.structs.replace(host, whole=bytes(envelope.detail))
     return HostEvent(host=host, cluster_arn=cluster, time=time)
 
 

@@ -23,6 +23,9 @@ INACTIVE: Final = "INACTIVE"
 MARKER: Final = "BLOX_INTENT"
 """The environment variable in which a task carries the id of the intent that started it."""
 
+WHOLE: Final = " whole"
+"""No member of ECS's JSON has this name, so that nothing from outside can fill the field."""
+
 LIFECYCLE: Final = (
     "PROVISIONING",
     "PENDING",
@@ -76,6 +79,8 @@ class TaskDocument(Document, frozen=True):
     """One account of one task, from an answer or (with the times converted) from an event."""
 
     task_arn: str
+    whole: bytes | None = field(default=None, name=WHOLE)
+    """The account as ECS sent it, where everything is kept; None where only the rest is."""
     cluster_arn: str | UnsetType = UNSET
     container_instance_arn: str | UnsetType | None = UNSET
     task_definition_arn: str | UnsetType = UNSET
@@ -113,6 +118,8 @@ class HostDocument(Document, frozen=True):
     """One account of one container instance."""
 
     container_instance_arn: str
+    whole: bytes | None = field(default=None, name=WHOLE)
+    """The account as ECS sent it, where everything is kept; None where only the rest is."""
     ec2_instance_id: str | UnsetType | None = UNSET
     version: int | UnsetType = UNSET
     status: str | UnsetType = UNSET

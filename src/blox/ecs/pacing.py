@@ -62,6 +62,7 @@ CATEGORY_OF: Final = {
     "ListTasks": Category.RESOURCE_READ,
     "DescribeTasks": Category.RESOURCE_READ,
     "DescribeClusters": Category.CLUSTER_READ,
+    "ListClusters": Category.CLUSTER_READ,
     "DescribeCapacityProviders": Category.CLUSTER_READ,
     "DescribeTaskDefinition": Category.DEFINITION_READ,
     "DescribeServices": Category.SERVICE_READ,

@@ -116,6 +116,10 @@ class EcsReads(Protocol):
 
     async def describe_clusters(self, clusters: Sequence[str]) -> Read[ClusterDocument]: ...
 
+    async def list_clusters(self, *, next_token: str | None = None) -> Read[str]:
+        """ARNs of every cluster of the account in the region that is not INACTIVE."""
+        ...
+
     async def list_hosts(self, cluster: str, *, next_token: str | None = None) -> Read[str]:
         """ARNs of every host that is not INACTIVE."""
         ...

@@ -41,6 +41,9 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
     """A complete sweep of this epoch has been applied."""
     sweeps: int = 0
     """Complete sweeps in this epoch."""
+    sweep: int = 0
+    """The number of the last complete sweep: all are numbered as they begin, failed ones too. 0:
+    none was complete."""
     swept_at: float | None = None
     """The begin of the last complete sweep."""
     absence_horizon: float | None = None
@@ -48,6 +51,13 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
     described or answered MISSING): a task visible then would be in the view now."""
     read_error: str | None = None
     """Why the last read failed; None once one succeeds."""
+    good_until: float | None = None
+    """R12: a view that is kept by another service justifies no start and no stop after this; None:
+    the view is kept here, and every stop looks first."""
+
+    def stale(self, now: float) -> bool:
+        """Whether what is known is too old to act on."""
+        return self.good_until is not None and now > self.good_until
 
 
 class Touched(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ OPTIONS: Final = (
 """StartTask's optional members that an environment's `task` block may set."""
 
 A = TypeVar("A", bound=Struct)
+D = TypeVar("D", TaskDocument, HostDocument)
 
 
 class Unreadable(Exception):
@@ -91,6 +92,12 @@ class HostsAnswer(_Answer, frozen=True):
     container_instances: tuple[HostDocument, ...] = ()
 
 
+class WholeHostsAnswer(_Answer, frozen=True):
+    """Of DescribeContainerInstances, each as it was sent."""
+
+    container_instances: tuple[msgspec.Raw, ...] = ()
+
+
 class TaskArnsAnswer(_Answer, frozen=True):
     task_arns: tuple[str, ...] = ()
 
@@ -99,6 +106,16 @@ class TasksAnswer(_Answer, frozen=True):
     """Of DescribeTasks and of StartTask."""
 
     tasks: tuple[TaskDocument, ...] = ()
+
+
+class WholeTasksAnswer(_Answer, frozen=True):
+    """Of DescribeTasks, each as it was sent."""
+
+    tasks: tuple[msgspec.Raw, ...] = ()
+
+
+class ClusterArnsAnswer(_Answer, frozen=True):
+    cluster_arns: tuple[str, ...] = ()
 
 
 class DefinitionAnswer(_Answer, frozen=True):
@@ -142,6 +159,12 @@ def decode(body: bytes, answer: type[A]) -> A:
         return msgspec.convert(without_nulls(plain), answer)
     except (ValueError, RecursionError) as error:
         raise Unreadable(str(error)) from error
+
+
+def with_whole(raw: msgspec.Raw, form: type[D]) -> D:
+    """One account, and itself as ECS sent it. Raises Unreadable."""
+    sent = bytes(raw)
+    return msgspec.structs.replace(decode(sent, form), whole=sent)
 
 
 def without_nulls(value: object) -> object:
@@ -200,10 +223,23 @@ def list_hosts(cluster: str, next_token: str | None = None) -> Request:
     )
 
 
-def describe_hosts(cluster: str, hosts: Sequence[str]) -> Request:
-    """DescribeContainerInstances, of at most 100 ids or ARNs."""
+def list_clusters(next_token: str | None = None) -> Request:
+    """ListClusters: every cluster of the account in the region that is not INACTIVE.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListClusters.html"""
+    return _request("ListClusters", {"maxResults": PAGE, "nextToken": next_token})
+
+
+def describe_hosts(cluster: str, hosts: Sequence[str], include: Sequence[str] = ()) -> Request:
+    """DescribeContainerInstances, of at most 100 ids or ARNs. `include`: TAGS,
+    CONTAINER_INSTANCE_HEALTH.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeContainerInstances.html"""
     return _request(
-        "DescribeContainerInstances", {"cluster": cluster, "containerInstances": list(hosts)}
+        "DescribeContainerInstances",
+        {
+            "cluster": cluster,
+            "containerInstances": list(hosts),
+            "include": list(include) or None,
+        },
     )
 
 
@@ -220,9 +256,13 @@ def list_tasks(cluster: str, desired_status: str, next_token: str | None = None)
     )
 
 
-def describe_tasks(cluster: str, tasks: Sequence[str]) -> Request:
-    """DescribeTasks, of at most 100 ids or ARNs."""
-    return _request("DescribeTasks", {"cluster": cluster, "tasks": list(tasks)})
+def describe_tasks(cluster: str, tasks: Sequence[str], include: Sequence[str] = ()) -> Request:
+    """DescribeTasks, of at most 100 ids or ARNs. `include`: TAGS.
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html"""
+    return _request(
+        "DescribeTasks",
+        {"cluster": cluster, "tasks": list(tasks), "include": list(include) or None},
+    )
 
 
 def describe_task_definition(definition: str) -> Request:

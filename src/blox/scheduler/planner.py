@@ -453,9 +453,11 @@ def _until_away(verdict: Verdict, facts: SlotFacts, context: Context) -> Verdict
 
 def _gated(verdict: Verdict, context: Context) -> Verdict:
     """Row 0: nothing is started or stopped on what is not known completely."""
-    if context.primed and context.cluster_active:
+    if context.primed and context.cluster_active and not context.stale:
         return verdict
     reason = "unprimed" if context.cluster_active else "cluster-inactive"
+    if context.primed and context.cluster_active:
+        reason = "view-stale"
     if verdict.kind is VerdictKind.IGNORE:
         return verdict
     return verdict_of(VerdictKind.WAIT, verdict.slot_class, reason, available=verdict.available)

@@ -161,6 +161,12 @@ REASONS: Final = _table(
     Reason("handed-back", "the host has gone back to the service", "ECS", "the service starts one"),
     Reason("handed-back-stop", "the host goes back to the service", "blox", "stops the daemon"),
     Reason("unprimed", "the cluster has not been read completely yet", "blox", "reads it"),
+    Reason(
+        "view-stale",
+        "what the cluster-state-service shows of the cluster is too old",
+        "blox",
+        "acts again once the service has read the cluster; see the endpoint's condition",
+    ),
     Reason("cluster-inactive", "the cluster is not ACTIVE", "you", "create it again, or delete"),
     Reason("not-deployed", "no deployment yet", "you", "create a deployment"),
     Reason("not-served", "the environment belongs to {domain}", "you", "run a scheduler there"),

@@ -143,6 +143,7 @@ class State:
             checks=tracked.checks,
             primed=cluster is not None and cluster.primed and self.served(environment),
             cluster_active=cluster is None or cluster.status == "ACTIVE",
+            stale=cluster is not None and cluster.stale(self.clock.monotonic()),
             trouble=tracked.trouble,
             definition_active=tracked.definition_active,
             freeze=self.freeze_of(environment),

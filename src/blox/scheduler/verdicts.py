@@ -139,6 +139,8 @@ class Context(Struct, frozen=True, kw_only=True):
     """Digest → whether its definition has an essential health check."""
     primed: bool = True
     cluster_active: bool = True
+    stale: bool = False
+    """R12: the view of the cluster is too old to act on."""
     trouble: Trouble | None = None
     definition_active: bool = True
     observing: bool = False

@@ -1,0 +1,1 @@
+"""Following another cluster-state-service instead of reading ECS (R12)."""

@@ -1,0 +1,94 @@
+"""What following a cluster-state-service takes, whatever carries it.
+
+`blox.clusterstate.remote.client` asks over HTTP; the simulation asks a catalogue in the same
+process, late, cut off, or one that lags behind. Names, positions and sweeps' numbers are the
+service's; nothing in here is anybody's clock but `read_at`, which is ECS's.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from blox.base.errors import Unavailable
+from blox.ecs.model import HostDocument, TaskDocument
+
+
+class ServiceUnavailable(Unavailable):
+    """The service does not answer, or not as it should, for now. The text is for the operator:
+    what happened, at which endpoint, what to do."""
+
+
+class PositionExpired(Exception):
+    """Changes after this position are no longer kept, or it is another service's: list again."""
+
+
+class TaskTold(Struct, frozen=True, kw_only=True):
+    """What the service knows of a task."""
+
+    document: TaskDocument
+    read_at: float | None = None
+    """ECS's time when the newest read of it began; None when events alone told of it."""
+
+
+class HostTold(Struct, frozen=True, kw_only=True):
+    """What the service knows of a host."""
+
+    document: HostDocument
+    read_at: float | None = None
+
+
+class Gone(Struct, frozen=True, kw_only=True):
+    """The service has let go of a task or host."""
+
+    kind: Literal["task", "instance"]
+    arn: str
+
+
+class ClusterTold(Struct, frozen=True, kw_only=True):
+    """How well the service knows the cluster. It comes after every change that it covers."""
+
+    epoch: str
+    """The run of the service's process that counts the sweeps."""
+    sweep: int
+    """The number of its last complete sweep; 0: none."""
+    status: str = "ACTIVE"
+    read_error: str | None = None
+
+
+Told = TaskTold | HostTold | Gone | ClusterTold
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """Everything that the service has of one cluster; what changed meanwhile may be in it."""
+
+    position: str
+    """Where to follow from."""
+    tasks: tuple[TaskTold, ...]
+    hosts: tuple[HostTold, ...]
+
+
+class Ticket(Struct, frozen=True, kw_only=True):
+    """A sweep that was asked for. It begins after the request has come in."""
+
+    epoch: str
+    number: int
+
+
+class StateService(Protocol):
+    """One cluster-state-service, or several of which one is used at a time. Every method may raise
+    ServiceUnavailable."""
+
+    async def listing(self, cluster_arn: str) -> Listing:
+        """All of one cluster. A cluster that the service does not watch yet is watched from then
+        on."""
+        ...
+
+    def follow(self, cluster_arn: str, position: str) -> AsyncIterator[tuple[str, Sequence[Told]]]:
+        """What changes after `position`: batches, each with the position that it comes to; an
+        empty batch is a heartbeat. Never ends by itself. Raises PositionExpired."""
+        ...
+
+    async def request_sweep(self, cluster_arn: str) -> Ticket:
+        """Have the cluster swept."""
+        ...
