@@ -29,13 +29,24 @@ M = TypeVar("M", bound=Message)
 
 
 class EventSource(Protocol[M]):
-    """A queue that delivers at least once, in any order. Several receives may be under way."""
+    """A queue or stream that delivers at least once, in any order. Several receives may be under
+    way; what they return is to be applied in the order in which they returned it."""
 
     async def receive(self) -> Sequence[M]:
         """Wait for messages, for some seconds; none when none came. What is received and not
-        deleted comes again. Raises QueueUnavailable."""
+        deleted comes again, to this process or the next one. Raises QueueUnavailable."""
         ...
 
     async def delete(self, messages: Sequence[M]) -> None:
-        """These need not come again. Raises QueueUnavailable when some may."""
+        """These need not come again; of a stream, neither need what was received before them.
+        Several calls may be under way. Raises QueueUnavailable when some may come again."""
+        ...
+
+    async def depth(self) -> int | None:
+        """About how many messages wait to be received; None where that cannot be known. Raises
+        QueueUnavailable when it cannot be known now."""
+        ...
+
+    async def close(self) -> None:
+        """Stop what goes on in the background. Nothing else is called afterwards."""
         ...

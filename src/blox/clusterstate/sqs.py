@@ -1,12 +1,13 @@
 """Events from an SQS queue, over the same transport as ECS's calls.
 
-Long polling, ten messages a call, and removal in one batch:
+Long polling, ten messages a call, and removal ten at a time:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 The protocol is AWS JSON 1.0 with the prefix AmazonSQS in X-Amz-Target.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -20,8 +21,14 @@ BATCH = 10
 """Most messages that one receive or delete takes."""
 WAIT = 20
 """Seconds that a receive waits for a message: the most that SQS allows."""
+DELETES: Final = 16
+"""Calls that remove messages, at once at most."""
 _ABSENT_CODES = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
 _MEANWHILE = "Until then clusters are known by sweeps alone."
+
+
+class _Denied(QueueUnavailable):
+    """The permission is missing."""
 
 
 class SqsMessage(Struct, frozen=True):
@@ -60,6 +67,12 @@ class _Deleted(_Shape, frozen=True):
     failed: tuple[_NotDeleted, ...] | None = None
 
 
+class _Attributes(_Shape, frozen=True):
+    attributes: dict[str, str] = {}
+
+
+_WAITING: Final = "ApproximateNumberOfMessages"
+
 A = TypeVar("A", bound=Struct)
 
 
@@ -74,6 +87,7 @@ class SqsSource:
         self._url = queue if "://" in queue else None
         self._transport = transport
         self._now = now
+        self._deleting = asyncio.Semaphore(DELETES)
 
     async def receive(self) -> Sequence[SqsMessage]:
         """Up to ten messages, none when none came within 20 s."""
@@ -89,22 +103,50 @@ class SqsSource:
         ]
 
     async def delete(self, messages: Sequence[SqsMessage]) -> None:
-        """Remove these, ten a call. Raises QueueUnavailable when some could not be removed."""
-        left = 0
-        for at in range(0, len(messages), BATCH):
-            batch = messages[at : at + BATCH]
-            entries = [
-                {"Id": str(number), "ReceiptHandle": message.receipt}
-                for number, message in enumerate(batch)
-            ]
-            asked = {"QueueUrl": await self._where(), "Entries": entries}
-            answer = await self._call("DeleteMessageBatch", asked, _Deleted)
-            left += len(answer.failed or ())
+        """Remove these, ten a call, several calls at a time. Raises QueueUnavailable when some
+        could not be removed; the others are."""
+        batches = [messages[at : at + BATCH] for at in range(0, len(messages), BATCH)]
+        ended = await asyncio.gather(*map(self._remove, batches), return_exceptions=True)
+        left, cause = 0, None
+        for batch, end in zip(batches, ended, strict=True):
+            if isinstance(end, int):
+                left += end
+            elif isinstance(end, QueueUnavailable):
+                left, cause = left + len(batch), end
+            else:
+                raise end
         if left:
+            why = "" if cause is None else f" {cause.message}"
             raise QueueUnavailable(
                 f"{left} of {len(messages)} messages could not be removed from the queue "
-                f"{self._queue}. They will come again, and change nothing then."
+                f"{self._queue}.{why} They will come again, and change nothing then."
             )
+
+    async def _remove(self, batch: Sequence[SqsMessage]) -> int:
+        """Remove at most ten; how many are left."""
+        entries = [
+            {"Id": str(number), "ReceiptHandle": message.receipt}
+            for number, message in enumerate(batch)
+        ]
+        async with self._deleting:
+            asked = {"QueueUrl": await self._where(), "Entries": entries}
+            answer = await self._call("DeleteMessageBatch", asked, _Deleted)
+        return len(answer.failed or ())
+
+    async def depth(self) -> int | None:
+        """How many messages wait, as SQS estimates it; None where asking for it is denied.
+        https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+        """
+        asked = {"QueueUrl": await self._where(), "AttributeNames": [_WAITING]}
+        try:
+            answer = await self._call("GetQueueAttributes", asked, _Attributes)
+        except _Denied:
+            return None
+        text = answer.attributes.get(_WAITING, "")
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    async def close(self) -> None:
+        """Nothing goes on in the background."""
 
     async def _where(self) -> str:
         """The queue's URL: as given, or asked for once."""
@@ -144,7 +186,7 @@ class SqsSource:
                 f"another one. {_MEANWHILE}"
             )
         if code in DENIED_CODES:
-            return QueueUnavailable(
+            return _Denied(
                 f"Reading the queue {self._queue} is denied: {message} Allow sqs:GetQueueUrl, "
                 f"sqs:ReceiveMessage and sqs:DeleteMessage on it. {_MEANWHILE}"
             )

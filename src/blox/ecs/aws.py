@@ -50,6 +50,7 @@ class Service(NamedTuple):
 ECS: Final = Service("ecs", "application/x-amz-json-1.1", "AmazonEC2ContainerServiceV20141113")
 SQS: Final = Service("sqs", "application/x-amz-json-1.0", "AmazonSQS")
 EVENTS: Final = Service("events", "application/x-amz-json-1.1", "AWSEvents")
+KINESIS: Final = Service("kinesis", "application/x-amz-json-1.1", "Kinesis_20131202")
 STS: Final = Service("sts", "application/x-www-form-urlencoded; charset=utf-8", None)
 IAM: Final = Service("iam", "application/x-www-form-urlencoded; charset=utf-8", None)
 

@@ -26,6 +26,7 @@ from blox.base.ambient import Clock
 from blox.ecs import fence, outcomes, wire
 from blox.ecs.ecsclock import EcsTime, observe, parse_date
 from blox.ecs.errors import (
+    CREDENTIAL_CODES,
     SIGNATURE_CODES,
     THROTTLE_CODES,
     EcsError,
@@ -277,7 +278,8 @@ class EcsClient:
     # --- Acts -------------------------------------------------------------------------------------
 
     async def start_task(self, request: StartRequest, permit: Permit) -> StartOutcome:
-        answer = await self._act(wire.start_task(request), permit, dated_back=True)
+        sent = wire.start_task(request)
+        answer = await self._act(sent, permit, dated_back=True, cluster=request.cluster)
         if not isinstance(answer, WireAnswer):
             return answer
         try:
@@ -295,7 +297,8 @@ class EcsClient:
     async def stop_task(
         self, cluster: str, task: str, *, reason: str, permit: Permit
     ) -> StopOutcome:
-        answer = await self._act(wire.stop_task(cluster, task, reason), permit, dated_back=True)
+        sent = wire.stop_task(cluster, task, reason)
+        answer = await self._act(sent, permit, dated_back=True, cluster=cluster)
         if not isinstance(answer, WireAnswer):
             return answer
         try:
@@ -317,7 +320,7 @@ class EcsClient:
         return await self._mark(wire.delete_attributes(cluster, hosts, name), permit)
 
     async def _mark(self, request: wire.Request, permit: Permit) -> MarkOutcome:
-        answer = await self._act(request, permit, dated_back=False)
+        answer = await self._act(request, permit)
         if not isinstance(answer, WireAnswer):
             return answer
         try:
@@ -327,7 +330,7 @@ class EcsClient:
         return Marked(request_id=outcomes.request_id_of(answer))
 
     async def _act(
-        self, request: wire.Request, permit: Permit, *, dated_back: bool
+        self, request: wire.Request, permit: Permit, *, dated_back: bool = False, cluster: str = ""
     ) -> WireAnswer | NotDone | InDoubt:
         """Send one act once: the answer of ECS that accepted it, or what became of it."""
         if not self._time.known:
@@ -356,8 +359,16 @@ class EcsClient:
             return answer
         outcome = outcomes.act_refusal(answer)
         if dated_back and isinstance(outcome, NotDone):
+            if outcome.code in SIGNATURE_CODES | CREDENTIAL_CODES and not self._vouched(answer):
+                # Who follows another service's view reads too rarely to know already.
+                await self._present_is_accepted(cluster)
             self._doubt_backdating(outcome, answer, trail)
         return outcome
+
+    def _vouched(self, answer: WireAnswer) -> bool:
+        """Whether a read with the same credentials was accepted not long ago."""
+        at = self._accepted.get(answer.signer)
+        return at is not None and self._clock.monotonic() - at <= fence.TRUSTED_FOR
 
     def _doubt_backdating(self, refused: NotDone, answer: WireAnswer, trail: _Trail) -> None:
         """Date no longer back where ECS takes the credentials but not the date."""

@@ -1,4 +1,4 @@
-"""Where a region's ECS, SQS, STS, EventBridge and IAM are, and what overrides that.
+"""Where a region's ECS, SQS, Kinesis, STS, EventBridge and IAM are, and what overrides that.
 
 Order: the service's own variable (`AWS_ENDPOINT_URL_ECS`), `ECS_ENDPOINT` (ECS only; blox 0.3 had
 it), `AWS_ENDPOINT_URL`, the profile's `services` section, the profile's `endpoint_url`, the
@@ -170,7 +170,7 @@ def endpoint_of(
     environ: Mapping[str, str],
     profile: ProfileEndpoints = ProfileEndpoints(),
 ) -> Endpoint:
-    """The endpoint of `service` ("ecs", "sqs", "sts", "events", "iam") for `region`.
+    """The endpoint of `service` ("ecs", "sqs", "kinesis", "sts", "events", "iam") for `region`.
 
     Raises InvalidInput when an override is not an http or https URL.
     """
@@ -198,9 +198,9 @@ def standard_endpoint(service: str, region: str, *, environ: Mapping[str, str]) 
         by_kind = {(False, False): iam.plain, (False, True): iam.dual}
         by_kind |= {(True, False): iam.fips, (True, True): iam.both}
         return f"https://{by_kind[fips, dual]}"
-    # GovCloud's plain SQS, STS and EventBridge endpoints are its FIPS endpoints.
+    # GovCloud's plain SQS, Kinesis, STS and EventBridge endpoints are its FIPS endpoints.
     same = region.startswith("us-gov-") and (
-        service == "events" or (service in ("sqs", "sts") and not dual)
+        service == "events" or (service in ("kinesis", "sqs", "sts") and not dual)
     )
     host = f"{service}-fips" if fips and not same else service
     return f"https://{host}.{region}.{partition.dual_stack if dual else partition.suffix}"

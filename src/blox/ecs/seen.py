@@ -46,6 +46,8 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
     none was complete."""
     swept_at: float | None = None
     """The begin of the last complete sweep."""
+    sweep_ended: float | None = None
+    """When the last complete sweep ended."""
     absence_horizon: float | None = None
     """The begin of the last complete look (listing RUNNING and STOPPED, and every ARN in it
     described or answered MISSING): a task visible then would be in the view now."""

@@ -149,6 +149,7 @@ class Control(AccountControl):
             "denied": self._cloud.denied,
             "rule": self._bus.state,
             "queues": {name: self._queue(name, now) for name in self._queues.names()},
+            "streams": {name: self._stream(name) for name in self._streams.names()},
             "calls": dict(sorted(self._cloud.counts.items())),
             "throttled": self._cloud.throttled,
             "logged": len(self._cloud.log),
@@ -178,6 +179,16 @@ class Control(AccountControl):
             "delayed": delayed,
             "polls": self._polls(name),
             "receivesEvents": name in self._routes and self._bus.state == "ENABLED",
+        }
+
+    def _stream(self, name: str) -> Json:
+        stream = self._streams.named(name)
+        if stream is None:
+            return {}
+        return {
+            "shards": len(stream.open),
+            "records": sum(len(shard.records) for shard in stream.shards.values()),
+            "receivesEvents": name in self._stream_routes and self._bus.state == "ENABLED",
         }
 
     def _log(self, query: Mapping[str, str]) -> Json:

@@ -21,6 +21,7 @@ from blox.simulator.control_shapes import (
 )
 from blox.simulator.eventbridge import EventBus
 from blox.simulator.faults import Faults
+from blox.simulator.kinesis import Streams
 from blox.simulator.model import Json
 from blox.simulator.sqs import Queues
 from blox.simulator.wire_faults import FaultBook, Rule
@@ -63,9 +64,11 @@ class AccountControl:
         bus: EventBus,
         now: Callable[[], float],
         polls: Callable[[str], int],
+        streams: Streams,
+        stream_routes: list[str],
     ) -> None:
-        """`routes`: names of the queues that the rule of `bus` feeds. `polls`: how many long polls
-        wait at a queue."""
+        """`routes`, `stream_routes`: names of the queues and streams that the rule of `bus` feeds.
+        `polls`: how many long polls wait at a queue."""
         self._cloud = cloud
         self._queues = queues
         self._book = book
@@ -73,6 +76,8 @@ class AccountControl:
         self._bus = bus
         self._now = now
         self._polls = polls
+        self._streams = streams
+        self._stream_routes = stream_routes
 
     # --- Clusters and what runs in them -----------------------------------------------------------
 
@@ -210,6 +215,7 @@ class AccountControl:
             "state": self._bus.state,
             "pattern": self._bus.pattern,
             "queues": list(self._routes),
+            "streams": list(self._stream_routes),
         }
 
     def _put_events(self, since: int) -> Json:

@@ -1,9 +1,9 @@
-"""EventBridge as far as blox meets it: the default bus, the rule that feeds the queues, PutEvents.
+"""EventBridge as far as blox meets it: the default bus, the rule that feeds queues, PutEvents.
 
 https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
-One rule with the queues as its targets carries ECS's events. It can be disabled, removed, restored
-and given another pattern; while it does not match, nothing reaches a queue. What callers put on the
-bus is kept for whoever looks, and goes through the rule like everything else.
+One rule with queues and streams as its targets carries ECS's events. It can be disabled, removed,
+restored and given another pattern; while it does not match, nothing reaches them. What callers put
+on the bus is kept for whoever looks, and goes through the rule like everything else.
 """
 
 import json
@@ -32,8 +32,11 @@ _NEEDED: Final = ("Source", "DetailType", "Detail")
 class EventBus:
     """The default event bus of one account and region, with at most one rule."""
 
-    def __init__(self, *, account: str, region: str, routes: Sequence[str]) -> None:
-        """`routes`: names of the queues that the rule feeds; read anew each time."""
+    def __init__(
+        self, *, account: str, region: str, routes: Sequence[str], streams: Sequence[str] = ()
+    ) -> None:
+        """`routes`, `streams`: names of the queues and of the Kinesis streams that the rule feeds;
+        read anew each time."""
         self.account = account
         self.region = region
         self.put: deque[Json] = deque(maxlen=KEPT)
@@ -44,6 +47,7 @@ class EventBus:
         self.enabled = True
         self.pattern: Json = dict(PATTERN)
         self._routes = routes
+        self._streams = streams
 
     @property
     def state(self) -> str:
@@ -70,9 +74,14 @@ class EventBus:
 
     def targets(self, event: Mapping[str, object]) -> list[str]:
         """Names of the queues that this event goes into."""
-        if self.exists and self.enabled and matches(self.pattern, event):
-            return list(self._routes)
-        return []
+        return list(self._routes) if self._passes(event) else []
+
+    def target_streams(self, event: Mapping[str, object]) -> list[str]:
+        """Names of the Kinesis streams that this event goes into."""
+        return list(self._streams) if self._passes(event) else []
+
+    def _passes(self, event: Mapping[str, object]) -> bool:
+        return self.exists and self.enabled and matches(self.pattern, event)
 
     def call(
         self,
@@ -96,15 +105,21 @@ class EventBus:
             return {"Rules": [self._rule()] if self.exists and RULE.startswith(prefix) else []}
         if operation == "ListTargetsByRule":
             self._check_rule(parameters.text("Rule") or "")
-            return {"Targets": [{"Id": name, "Arn": self._arn(name)} for name in self._routes]}
+            return {"Targets": [{"Id": name, "Arn": arn} for name, arn in self._targets().items()]}
         if operation == "ListRuleNamesByTarget":
             target = parameters.text("TargetArn") or ""
-            fed = self.exists and target in [self._arn(name) for name in self._routes]
+            fed = self.exists and target in self._targets().values()
             return {"RuleNames": [RULE] if fed else []}
         raise Fault("UnknownOperationException", f"The simulated EventBridge has no {operation}.")
 
     def _arn(self, queue: str) -> str:
         return f"arn:aws:sqs:{self.region}:{self.account}:{queue}"
+
+    def _targets(self) -> dict[str, str]:
+        """Target's id → ARN."""
+        found = {name: self._arn(name) for name in self._routes}
+        prefix = f"arn:aws:kinesis:{self.region}:{self.account}:stream/"
+        return found | {f"stream-{name}": prefix + name for name in self._streams}
 
     def _check_bus(self, parameters: Parameters) -> None:
         name = (parameters.text("EventBusName") or "default").rsplit("/", 1)[-1]

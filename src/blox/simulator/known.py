@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from blox.simulator.kinesis_shapes import OPERATIONS as KINESIS
 from blox.simulator.quotas import CATEGORIES
 from blox.simulator.sqs_shapes import OPERATIONS as SQS
 
@@ -17,6 +18,7 @@ OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "ecs": tuple(sorted(CATEGORIES)),
     "events": EVENTS,
     "iam": ("SimulatePrincipalPolicy",),
+    "kinesis": KINESIS,
     "sqs": SQS,
     "sts": ("GetCallerIdentity",),
 }

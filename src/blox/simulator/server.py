@@ -1,9 +1,10 @@
-"""The simulated cloud over HTTP: ECS, SQS, EventBridge, IAM and STS on one loopback port.
+"""The simulated cloud over HTTP: ECS, SQS, EventBridge, Kinesis, IAM and STS on one loopback port.
 
-Each in its real protocol: ECS, SQS and EventBridge are told apart by `X-Amz-Target`, IAM and STS by
-their forms; what begins with `/_control` is for people and tests (`blox.simulator.control`). Real
-time is the cloud's time: whatever is due happens by itself, and every event goes at once into each
-queue that the EventBridge rule feeds (`blox.simulator.eventbridge`).
+Each in its real protocol: ECS, SQS, EventBridge and Kinesis are told apart by `X-Amz-Target`, IAM
+and STS by their forms; what begins with `/_control` is for people and tests
+(`blox.simulator.control`). Real time is the cloud's time: whatever is due happens by itself, and
+every event goes at once into each queue and stream that the EventBridge rule feeds
+(`blox.simulator.eventbridge`).
 
     async with serving(cloud, queues=["blox"]) as server:
         ...  # boto3, the aws command or blox itself, against server.url
@@ -13,6 +14,7 @@ timer. A call is executed at one instant: only the waits that a fault asks for l
 """
 
 import asyncio
+import functools
 import random
 import socket
 import time
@@ -28,6 +30,7 @@ from blox.simulator import access, wire_iam, wire_sts
 from blox.simulator.cloud import Cloud
 from blox.simulator.control import Control
 from blox.simulator.eventbridge import EventBus
+from blox.simulator.kinesis import Streams
 from blox.simulator.model import Fault, Json, SignatureCheck
 from blox.simulator.sqs import Queues, event_body
 from blox.simulator.sqs_shapes import QueueFault
@@ -38,7 +41,8 @@ from blox.simulator.wire_signature import BadSignature, Received, Signed, check_
 _ECS: Final = "AmazonEC2ContainerServiceV20141113."
 _SQS: Final = "AmazonSQS."
 _EVENTS: Final = "AWSEvents."
-_TARGETS: Final = ((_ECS, "ecs"), (_SQS, "sqs"), (_EVENTS, "events"))
+_KINESIS: Final = "Kinesis_20131202."
+_TARGETS: Final = ((_ECS, "ecs"), (_SQS, "sqs"), (_EVENTS, "events"), (_KINESIS, "kinesis"))
 _IAM_REGION: Final = "us-east-1"
 """IAM is global: its calls are signed for this region
 (https://docs.aws.amazon.com/general/latest/gr/iam-service.html). At an endpoint that was put in
@@ -46,6 +50,10 @@ its place, AWS's own tools sign for the region that they are set to."""
 _OTHERS_AGE: Final = 300.0
 """How old a signature the services beside ECS accept; S is about ECS alone."""
 _SUSPENDED: Final = 1.0
+_THROTTLES: Final = {
+    "kinesis": "ProvisionedThroughputExceededException",
+    "sqs": "RequestThrottled",
+}
 _BODY_LIMIT: Final = 4_194_304
 
 
@@ -86,7 +94,15 @@ class SimulatedAws:
         self.book = FaultBook()
         self.routes: list[str] = []
         """Names of the queues that the EventBridge rule feeds."""
-        self.bus = EventBus(account=queues.account, region=queues.region, routes=self.routes)
+        self.streams = Streams(account=queues.account, region=queues.region)
+        self.stream_routes: list[str] = []
+        """Names of the Kinesis streams that it feeds."""
+        self.bus = EventBus(
+            account=queues.account,
+            region=queues.region,
+            routes=self.routes,
+            streams=self.stream_routes,
+        )
         self.url = ""
         self._secrets = secrets
         self._ahead = ahead
@@ -106,6 +122,8 @@ class SimulatedAws:
             bus=self.bus,
             now=self.now,
             polls=lambda name: len(self._waiters.get(name, ())),
+            streams=self.streams,
+            stream_routes=self.stream_routes,
         )
 
     def now(self) -> float:
@@ -144,14 +162,26 @@ class SimulatedAws:
 
     def _deliver(self, event: Json, now: float) -> None:
         """What the EventBridge rule does with one event."""
-        names = self.bus.targets(event)
-        body = event_body(event) if names else ""
+        names, streams = self.bus.targets(event), self.bus.target_streams(event)
+        body = event_body(event) if names or streams else ""
         for name in names:
             queue = self.queues.named(name)
             if queue is not None:
                 for delay in deliveries(self.cloud.faults, self._random):
                     queue.send(body, now=now, delay=delay)
                 self._wake(name)
+        for name in streams:
+            for delay in deliveries(self.cloud.faults, self._random):
+                put = functools.partial(self._put, name, body, key=str(event["id"]))
+                asyncio.get_running_loop().call_later(delay, put) if delay else put()
+
+    def _put(self, name: str, body: str, *, key: str) -> None:
+        """An event enters a stream. EventBridge's partition key is the event's id unless the target
+        says otherwise.
+        https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_KinesisParameters.html"""
+        stream = self.streams.named(name)
+        if stream is not None:
+            stream.put(body.encode(), partition_key=key, now=self.now())
 
     def _wake(self, name: str) -> None:
         for waiter in self._waiters.get(name, ()):
@@ -183,8 +213,8 @@ class SimulatedAws:
             return web.Response(status=status, body=text, content_type="application/json")
         if request.method != "POST":
             return web.Response(
-                text="The simulated AWS of blox: ECS, SQS, EventBridge, IAM and STS. State: GET "
-                "/_control/state\n"
+                text="The simulated AWS of blox: ECS, SQS, EventBridge, Kinesis, IAM and STS. "
+                "State: GET /_control/state\n"
             )
         try:
             return await self._aws(request, body)
@@ -281,7 +311,7 @@ class SimulatedAws:
             body = done.body if done is not None else b'{"tasks": [{"taskArn"'
             return Answer(status=200, body=body[: len(body) // 2], request_id=request_id)
         if strike.outcome == "throttle":
-            code = "RequestThrottled" if call.service == "sqs" else "ThrottlingException"
+            code = _THROTTLES.get(call.service, "ThrottlingException")
             return error_answer(call.service, code, "Rate exceeded", 400)
         return error_answer(
             call.service, strike.code, strike.message, strike.status, request_id=request_id
@@ -302,6 +332,8 @@ class SimulatedAws:
                 return await self._sqs(call)
             if call.service == "events":
                 return self._eventbridge(call)
+            if call.service == "kinesis":
+                return self._kinesis(call)
             return self._iam(call) if call.service == "iam" else self._sts(call)
         except (BadSignature, QueueFault, Fault) as error:
             return refusal(call.service, error)
@@ -406,6 +438,11 @@ class SimulatedAws:
         )
         return Answer(status=200, body=msgspec.json.encode(result), request_id=str(uuid.uuid4()))
 
+    def _kinesis(self, call: Call) -> Answer:
+        self.pump()
+        result = self.streams.call(call.operation, json_object(call.body), now=self.now())
+        return Answer(status=200, body=msgspec.json.encode(result), request_id=str(uuid.uuid4()))
+
     def _iam(self, call: Call) -> Answer:
         request_id = str(uuid.uuid4())
         if call.operation != "SimulatePrincipalPolicy":
@@ -486,6 +523,7 @@ async def serving(
     host: str = "127.0.0.1",
     port: int = 0,
     queues: Sequence[str] = (),
+    streams: Sequence[str] = (),
     account: str = "111122223333",
     region: str = "us-east-1",
     secrets: Mapping[str, str] | None = None,
@@ -493,7 +531,8 @@ async def serving(
     seed: int | str = 0,
     role: str = "",
 ) -> AsyncIterator[SimulatedAws]:
-    """Serve `cloud` while the block runs. `queues` are made, and the EventBridge rule feeds each.
+    """Serve `cloud` while the block runs. `queues` and `streams` are made, the streams with two
+    shards each, and the EventBridge rule feeds them all.
 
     `account` and `region` must be the cloud's own. Raises ValueError for an address that is not
     loopback, OSError when the port is taken.
@@ -514,6 +553,9 @@ async def serving(
         created = {"QueueName": name, "Attributes": policy}
         server.queues.call("CreateQueue", created, now=server.now(), base=server.url)
         server.routes.append(name)
+    for name in streams:
+        server.streams.call("CreateStream", {"StreamName": name, "ShardCount": 2}, now=server.now())
+        server.stream_routes.append(name)
     runner = web.ServerRunner(web.Server(server.handle, access_log=None), shutdown_timeout=1.0)
     try:
         await runner.setup()

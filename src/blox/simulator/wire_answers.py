@@ -1,7 +1,7 @@
 """Answers and errors in the form of each service's protocol.
 
-ECS, EventBridge: JSON 1.1. SQS: JSON 1.0, and the older error code in `x-amzn-query-error`. STS,
-IAM: XML.
+ECS, EventBridge, Kinesis: JSON 1.1. SQS: JSON 1.0, and the older error code in
+`x-amzn-query-error`. STS, IAM: XML.
 """
 
 import uuid
@@ -28,6 +28,7 @@ _CONTENT_TYPES: Final[Mapping[str, str]] = {
     "sts": "text/xml",
     "iam": "text/xml",
     "events": "application/x-amz-json-1.1",
+    "kinesis": "application/x-amz-json-1.1",
 }
 
 

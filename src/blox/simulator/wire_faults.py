@@ -27,7 +27,7 @@ it (it is executed `slow` seconds later all the same), or after its execution.""
 class Rule(Struct, kw_only=True, forbid_unknown_fields=True):
     """One fault. Seconds; `share` from 0 to 1."""
 
-    service: Literal["ecs", "sqs", "sts", "iam", "events", "*"] = "ecs"
+    service: Literal["ecs", "sqs", "sts", "iam", "events", "kinesis", "*"] = "ecs"
     operation: str = "*"
     """A name, or a pattern with `*`: `Describe*`."""
     outcome: Outcome = "answer"
