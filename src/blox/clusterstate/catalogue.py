@@ -10,69 +10,46 @@ out (`reserve`).
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+import sys
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import structs
 
 from blox.clusterstate.changes import ChangeLog
+from blox.clusterstate.entity import Entity as Entity
+from blox.clusterstate.entity import Kind as Kind
 from blox.clusterstate.merge import Evidence, HostEntry, TaskEntry
-from blox.clusterstate.whole import NOTHING, Whole, members_of, merge_whole
+from blox.clusterstate.whole import NOTHING, members_of, merge_whole
 from blox.ecs.model import INACTIVE, HostDocument, TaskDocument
 from blox.ecs.seen import ClusterSeen
 
-Kind = Literal["task", "instance", "cluster"]
-
 _MEMBERS: Final[tuple[Kind, ...]] = ("task", "instance")
+_EVENT: Final = float("-inf")
+"""The begin of an account that no call of ours asked for."""
 
 WAKE_EVERY: Final = 0.005
 """Seconds between two wakings of those who follow: what changes in between is one wake."""
 
 
-class Entity(Struct, kw_only=True, eq=False):
-    """One task, host or cluster as of one change. A later change makes a new one; only what is
-    encoded of it is filled in afterwards."""
-
-    kind: Kind
-    key: str
-    """Its ARN."""
-    cluster_arn: str
-    version: int
-    whole: Whole = NOTHING
-    read_at: float | None = None
-    """ECS's time, seconds since 1970-01-01 UTC, when the newest read of it began that told
-    anything; None when only events did."""
-    seen: ClusterSeen | None = None
-    """Of a cluster: how well it is known."""
-    ended: bool = False
-    """A task that is STOPPED or DELETED, a host that is INACTIVE."""
-    deleted: bool = False
-    """It is not in the view any more; `whole` is what was known last."""
-    v1: bytes | None = None
-    """What /v1 shows of it, once somebody asked."""
-    v2: bytes | None = None
-    """What /v2 shows of it, once somebody asked."""
-
-    def text(self, name: str) -> str:
-        """One of its members that is a text; "" when it has none."""
-        value = self.whole.get(name)
-        found = None if value is None else msgspec.json.decode(value)
-        return found if isinstance(found, str) else ""
-
-
 class Catalogue:
     """Fed by `blox.clusterstate.cluster.Cluster`, read by the API and the stored copy."""
 
-    def __init__(self, *, name: str, epoch: str) -> None:
+    def __init__(self, *, name: str, epoch: str, rename: Callable[[], str] | None = None) -> None:
         """`name`: names the numbering of versions; as old as the store. `epoch`: names this run of
-        this process: sweeps are numbered within it."""
+        this process: sweeps are numbered within it. `rename`: gives the numbering another name when
+        more versions are needed than could be reserved."""
         self.name = name
         self.epoch = epoch
+        self._rename = rename
         self.log: ChangeLog[Entity] = ChangeLog()
         self._entities: dict[tuple[Kind, str], dict[str, Entity]] = {}
         self._sorted: dict[tuple[Kind, str], list[str]] = {}
         self._changed: dict[tuple[Kind, str], int] = {}
+        self._changed_anywhere: dict[Kind, int] = {}
         self._clusters: dict[str, Entity] = {}
         self._reserved = 0
         self._news = asyncio.Event()
@@ -105,7 +82,7 @@ class Catalogue:
         return self._entities.get((kind, cluster_arn), {}).get(arn)
 
     def all_of(self, kind: Kind, cluster_arn: str) -> Iterator[Entity]:
-        """Every entity of one kind in one cluster, by ARN."""
+        """Every entity of one kind in one cluster, by ARN. To be read before anything changes."""
         place = (kind, cluster_arn)
         entities = self._entities.get(place, {})
         arns = self._sorted.get(place)
@@ -118,10 +95,11 @@ class Catalogue:
         return len(self._entities.get((kind, cluster_arn), ()))
 
     def changed(self, kind: Kind, cluster_arn: str | None = None) -> int:
-        """The version of the last change of any entity of one kind, in one cluster or all."""
+        """The version of the last change of any entity of one kind, in one cluster or all; where
+        this run began, for what an earlier one changed last."""
         if cluster_arn is not None:
-            return self._changed.get((kind, cluster_arn), 0)
-        return max((v for (k, _), v in self._changed.items() if k == kind), default=0)
+            return max(self.log.began, self._changed.get((kind, cluster_arn), 0))
+        return max(self.log.began, self._changed_anywhere.get(kind, 0))
 
     async def news(self, after: int) -> None:
         """Wait until something has changed after that version."""
@@ -133,17 +111,13 @@ class Catalogue:
     def task(self, entry: TaskEntry, document: TaskDocument, evidence: Evidence) -> None:
         """One account of a task has become part of its record."""
         task = entry.task
-        overruled = {
-            "lastStatus": _json_text(task.last_status),
-            "desiredStatus": _json_text(task.desired_status),
-        }
         self._told(
             "task",
             task.arn,
             document.whole,
             document.version,
             evidence,
-            overruled=overruled,
+            overruled=_statuses(task.last_status, task.desired_status),
             ended=not task.live,
         )
 
@@ -165,11 +139,17 @@ class Catalogue:
         known = self._entities.get(place, {}).pop(arn, None)
         if known is None:
             return
-        self._sorted.pop(place, None)
-        self._append(msgspec.structs.replace(known, version=0, deleted=True, v1=None, v2=None))
+        arns = self._sorted.get(place)
+        if arns is not None:
+            del arns[bisect_left(arns, arn)]
+        self._delete(known)
 
     def cluster_changed(self, seen: ClusterSeen) -> None:
         """How well a cluster is known has changed."""
+        known = self._clusters.get(seen.arn)
+        if known is not None and known.seen is not None and _shown(known.seen) == _shown(seen):
+            known.seen = seen
+            return
         self._clusters[seen.arn] = self._append(
             Entity(kind="cluster", key=seen.arn, cluster_arn=seen.arn, version=0, seen=seen)
         )
@@ -177,12 +157,13 @@ class Catalogue:
     def cluster_forgotten(self, cluster_arn: str) -> None:
         """A cluster is not watched any more."""
         for kind in _MEMBERS:
-            for arn in list(self._entities.get((kind, cluster_arn), ())):
-                self.gone(kind, cluster_arn, arn)
-            self._entities.pop((kind, cluster_arn), None)
-        known = self._clusters.pop(cluster_arn, None)
-        if known is not None:
-            self._append(msgspec.structs.replace(known, version=0, deleted=True, v1=None, v2=None))
+            place = (kind, cluster_arn)
+            self._sorted.pop(place, None)
+            for known in self._entities.pop(place, {}).values():
+                self._delete(known)
+        cluster = self._clusters.pop(cluster_arn, None)
+        if cluster is not None:
+            self._delete(cluster)
 
     def _told(
         self,
@@ -196,22 +177,27 @@ class Catalogue:
         ended: bool,
     ) -> None:
         place = (kind, evidence.cluster_arn)
-        entities = self._entities.setdefault(place, {})
+        entities = self._entities.get(place)
+        if entities is None:
+            entities = self._entities[place] = {}
         known = entities.get(arn)
         before = NOTHING if known is None else known.whole
         number = version if isinstance(version, int) else 0
-        stamp = (number, float("-inf") if evidence.begun is None else evidence.begun)
+        stamp = (number, _EVENT if evidence.begun is None else evidence.begun)
         told = {} if sent is None else members_of(sent)
         whole = merge_whole(before, told, stamp, overruled)
-        if known is not None and whole.values == before.values and whole.names == before.names:
-            if whole is not before:
-                known.whole = whole
-            return
-        read_at = evidence.ecs_time if evidence.begun is not None else None
-        if read_at is None and known is not None:
-            read_at = known.read_at
+        read_at = None if evidence.begun is None else evidence.ecs_time
         if known is None:
-            self._sorted.pop(place, None)
+            arns = self._sorted.get(place)
+            if arns is not None:
+                insort(arns, arn)
+        else:
+            if known.ended == ended and whole.shows_the_same(before):
+                known.whole = whole
+                return
+            arn = known.key
+            if known.read_at is not None:
+                read_at = known.read_at if read_at is None else max(read_at, known.read_at)
         entities[arn] = self._append(
             Entity(
                 kind=kind,
@@ -220,6 +206,7 @@ class Catalogue:
                 version=0,
                 whole=whole,
                 read_at=read_at,
+                told_at=evidence.received,
                 ended=ended,
             )
         )
@@ -228,22 +215,36 @@ class Catalogue:
 
     def reserve(self, until: int) -> None:
         """Versions up to this are known to the store as given out."""
-        self._reserved = max(self._reserved, until)
+        self._reserved = until
 
     def restore(self, entity: Entity) -> None:
-        """An entity of the stored copy, before anything else; by rising versions."""
+        """An entity of the stored copy, before anything else; by rising versions, none above
+        `last`."""
         place = (entity.kind, entity.cluster_arn)
         self._entities.setdefault(place, {})[entity.key] = entity
         self._sorted.pop(place, None)
-        self._changed[place] = max(self._changed.get(place, 0), entity.version)
+        self._changed_at(entity)
         self.log.put_back(entity)
 
+    def _delete(self, known: Entity) -> None:
+        self._append(
+            structs.replace(known, version=0, before=known.version, deleted=True, v1=None, v2=None)
+        )
+
     def _append(self, entity: Entity) -> Entity:
+        if self._rename is not None and self.log.last >= self._reserved:
+            # Under this name, another run may give the same versions to other changes.
+            self.name, self._reserved = self._rename(), sys.maxsize
         entity.version = self.log.last + 1
         self.log.append(entity)
-        self._changed[(entity.kind, entity.cluster_arn)] = entity.version
+        self._changed_at(entity)
         self._wake()
         return entity
+
+    def _changed_at(self, entity: Entity) -> None:
+        kind, place = entity.kind, (entity.kind, entity.cluster_arn)
+        self._changed[place] = max(self._changed.get(place, 0), entity.version)
+        self._changed_anywhere[kind] = max(self._changed_anywhere.get(kind, 0), entity.version)
 
     def _wake(self) -> None:
         """Wake those who follow: at once, or a little after the last time."""
@@ -263,5 +264,13 @@ class Catalogue:
         news.set()
 
 
-def _json_text(text: str) -> bytes:
-    return b'"' + text.encode() + b'"'
+@lru_cache(maxsize=256)
+def _statuses(last: str, desired: str) -> Mapping[str, bytes]:
+    """What the record decides of a task, as JSON."""
+    return {"lastStatus": msgspec.json.encode(last), "desiredStatus": msgspec.json.encode(desired)}
+
+
+def _shown(seen: ClusterSeen) -> ClusterSeen:
+    """What anybody is shown of how well a cluster is known, but for times: they change along with
+    the number of the sweep, or concern nobody else."""
+    return structs.replace(seen, swept_at=None, absence_horizon=None, good_until=None)

@@ -4,16 +4,18 @@ Each change gets the next version. Of an entity that changes again, the earlier 
 who follows from an older version sees its last state, and the log never holds more than there are
 entities, plus a bounded number of deletions. A reader holds nothing but the version that it has
 come to, so that a slow one costs no memory; and it is told when deletions that it has not seen are
-no longer kept (`floor`).
+no longer kept (`holds`).
+
+Pure.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-DELETIONS_KEPT = 10_000
-_SLACK = 1024
+DELETIONS_KEPT: Final = 10_000
+_SLACK: Final = 1024
 
 
 class Versioned(Protocol):
@@ -42,13 +44,17 @@ class ChangeLog(Generic[E]):
     """The newest change of every entity, in the order of versions."""
 
     def __init__(self, *, deletions_kept: int = DELETIONS_KEPT) -> None:
-        self._entries: list[E] = []
+        self._entries: list[E | None] = []
+        """None where the entity has changed again: its former state is let go of at once."""
         self._versions: list[int] = []
+        """Of each entry."""
         self._newest: dict[str, E] = {}
-        self._deletions: deque[E] = deque()
+        self._deletions: deque[tuple[int, str]] = deque()
         self._kept = deletions_kept
         self._last = 0
         self._floor = 0
+        self._began = 0
+        self._stored = 0
 
     @property
     def last(self) -> int:
@@ -60,45 +66,76 @@ class ChangeLog(Generic[E]):
         """Who has come no further than below this has missed deletions: it must list again."""
         return self._floor
 
+    @property
+    def began(self) -> int:
+        """Where the log began: versions above it were given out by this one."""
+        return self._began
+
     def begin_after(self, *, floor: int, last: int) -> None:
-        """Nothing is known of changes up to `floor`; versions up to `last` were given out."""
+        """Go on after an earlier log of which everything up to `floor` is known, but for deletions,
+        and that gave out no version above `last`."""
         self._floor, self._last = max(self._floor, floor), max(self._last, last)
+        self._stored, self._began = self._floor, self._last
+
+    def holds(self, version: int) -> bool:
+        """Whether who has come to this version can go on from it.
+
+        Not when it has missed deletions that are no longer kept. Nor when it has seen changes of an
+        earlier log that this one never had: of what came to be and went there, nothing would be
+        told any more.
+        """
+        lost = self._stored < version < self._began
+        return self._floor <= version <= self._last and not lost
 
     def __len__(self) -> int:
+        """How many entities it has the last state of, deleted ones included."""
         return len(self._newest)
 
     def append(self, entry: E) -> None:
         """The next change. Its version is greater than all before it."""
         assert entry.version > self._last, (entry.version, self._last)
-        self.put_back(entry)
+        self._put(entry)
         self._last = entry.version
         if entry.deleted:
-            self._deletions.append(entry)
+            self._deletions.append((entry.version, entry.key))
             self._forget_deletions()
 
     def put_back(self, entry: E) -> None:
         """An entry of before this log began: not above `last`, and in the order of versions."""
-        self._entries.append(entry)
-        self._versions.append(entry.version)
-        self._newest[entry.key] = entry
-        if len(self._entries) > 2 * len(self._newest) + _SLACK:
-            self._compact()
+        assert entry.version <= self._last, (entry.version, self._last)
+        assert not self._versions or entry.version > self._versions[-1], entry.version
+        self._put(entry)
 
     def after(self, version: int) -> Iterator[E]:
         """Every entity that changed after `version`, in its last state, by version. The log must
         not change while this is being read."""
         for at in range(bisect_right(self._versions, version), len(self._entries)):
             entry = self._entries[at]
-            if self._newest.get(entry.key) is entry:
+            if entry is not None:
                 yield entry
+
+    def _put(self, entry: E) -> None:
+        before = self._newest.get(entry.key)
+        if before is not None:
+            self._blank(before.version)
+        self._entries.append(entry)
+        self._versions.append(entry.version)
+        self._newest[entry.key] = entry
+        if len(self._entries) > 2 * len(self._newest) + _SLACK:
+            self._compact()
+
+    def _blank(self, version: int) -> None:
+        self._entries[bisect_left(self._versions, version)] = None
 
     def _forget_deletions(self) -> None:
         while len(self._deletions) > self._kept:
-            old = self._deletions.popleft()
-            if self._newest.get(old.key) is old:
-                del self._newest[old.key]
-                self._floor = max(self._floor, old.version)
+            version, key = self._deletions.popleft()
+            newest = self._newest.get(key)
+            if newest is not None and newest.version == version:
+                del self._newest[key]
+                self._blank(version)
+                self._floor = max(self._floor, version)
 
     def _compact(self) -> None:
-        self._entries = [e for e in self._entries if self._newest.get(e.key) is e]
-        self._versions = [entry.version for entry in self._entries]
+        self._entries = [entry for entry in self._entries if entry is not None]
+        self._versions = [entry.version for entry in self._entries if entry is not None]

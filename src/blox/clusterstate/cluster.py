@@ -282,17 +282,29 @@ class Cluster:
         tasks: Iterable[tuple[TaskDocument, float]],
     ) -> None:
         """Enter what a stored copy had, each with our time when ECS last told of it. Any read of
-        the same version overrides it. The keeper has it already."""
+        the same version overrides it. The keeper has it already; it is told of what may not enter:
+        live tasks of a host that has long left."""
         keeper, self._keeper = self._keeper, None
+        kept_out = []
         try:
             for host, shown in hosts:
                 self._apply_host(host, self._stored(shown))
             for task, shown in tasks:
-                self._apply_task(self.records.task(task.task_arn), task, self._stored(shown))
+                arn = task.task_arn
+                self._apply_task(self.records.task(arn), task, self._stored(shown))
+                if self.records.task(arn) is None:
+                    kept_out.append(arn)
         finally:
             self._keeper = keeper
         self.asks_for_tasks.clear()
         self.asks_for_hosts.clear()
+        if keeper is not None:
+            for arn in kept_out:
+                keeper.gone("task", self.arn, arn)
+
+    def let_go(self) -> None:
+        """Nobody watches it any more. What reads that are under way still tell is kept nowhere."""
+        self._keeper = None
 
     def _stored(self, shown: float) -> Evidence:
         return Evidence(cluster_arn=self.arn, received=shown, begun=LONG_AGO)
@@ -308,6 +320,14 @@ class Cluster:
         """The tasks and the hosts to be described now. They come again, later each time, until an
         answer has told what was missing."""
         return _due(self.asks_for_tasks, now), _due(self.asks_for_hosts, now)
+
+    def doubt(self, tasks: Sequence[str], hosts: Sequence[str], *, now: float) -> None:
+        """Have these described soon, and again until the answer shows them or proves them gone: who
+        keeps this view does not show them."""
+        for arn in tasks:
+            self.asks_for_tasks.setdefault(arn, Ask(now + ASK_AFTER, ASK_AFTER))
+        for arn in hosts:
+            self.asks_for_hosts.setdefault(arn, Ask(now + ASK_AFTER, ASK_AFTER))
 
     def _ask_for_task(self, entry: TaskEntry, now: float) -> None:
         task = entry.task
@@ -388,6 +408,7 @@ class Cluster:
                 sweeps=self._seen.sweeps + 1,
                 sweep=number,
                 swept_at=begun,
+                sweep_ended=now,
             )
         self._expire(now)
         self.complete_look(begun=listing_begun)
@@ -433,11 +454,12 @@ class Cluster:
 
     # --- The cluster itself ---
 
-    def good_until(self, until: float) -> None:
-        """R12: another service keeps this view; it justifies nothing after that."""
-        if self._seen.good_until != until:
-            self._seen = replace(self._seen, good_until=until)
+    def good_until(self, until: float, *, now: float) -> None:
+        """R12: another service keeps this view; it justifies nothing after that. Told to the
+        listeners where it justified nothing before: else nothing changes now."""
+        if self._seen.good_until is None or self._seen.stale(now):
             self._cluster = True
+        self._seen = replace(self._seen, good_until=until)
 
     def failed(self, effort: Effort, sentence: str) -> None:
         """A read failed. Only the success of an effort that is not smaller takes the sentence

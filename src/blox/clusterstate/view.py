@@ -214,9 +214,18 @@ class View:
         None without a queue."""
         return None if self._drift is None else self._drift.tally(now=self._clock.monotonic())
 
+    @property
+    def flowing(self) -> bool:
+        """Whether a queue is being read."""
+        return self._flowing
+
+    def unfound(self) -> tuple[str, ...]:
+        """Why clusters that were named are not watched yet: a sentence each."""
+        return tuple(text for _, text in sorted(self._resolving.items()) if text is not None)
+
     def problems(self) -> tuple[str, ...]:
         """What is wrong beside single clusters' read errors: a sentence each."""
-        found = [text for _, text in sorted(self._resolving.items()) if text is not None]
+        found = list(self.unfound())
         if self._drift is not None:
             text = self._drift.problem(
                 alarm=self._settings.missed_events_alarm, now=self._clock.monotonic()
@@ -333,6 +342,7 @@ class View:
         watched = self._watched.pop(cluster_arn, None)
         if watched is None:
             return
+        watched.cluster.let_go()
         for task in watched.tasks:
             task.cancel()
         self._services.forget(cluster_arn)
@@ -365,16 +375,21 @@ class View:
         cluster_arn: str,
         hosts: Sequence[Restored[HostDocument]],
         tasks: Sequence[Restored[TaskDocument]],
+        *,
+        more: bool = False,
     ) -> None:
         """Watch a cluster from now on, and begin with what a stored copy had of it: it stays
-        unprimed until it is swept, and whatever ECS tells overrides it."""
-        self._watch(cluster_arn)
+        unprimed until it is swept, and whatever ECS tells overrides it. `more`: another call brings
+        the rest; the cluster is not read before that."""
+        self._enter(cluster_arn)
         cluster = self._watched[cluster_arn].cluster
         cluster.restore(
             [(item.document, item.shown) for item in hosts],
             [(item.document, item.shown) for item in tasks],
         )
         self._changed(cluster)
+        if not more:
+            self._watch(cluster_arn)
 
     async def look(self, cluster_arn: str) -> bool:
         """List the cluster's tasks and describe what is new or in doubt; whether that was complete.
@@ -390,6 +405,19 @@ class View:
         return await watched.sweeper.describe(tuple(tasks))
 
     def _watch(self, arn: str) -> None:
+        self._enter(arn)
+        watched = self._watched[arn]
+        if watched.tasks:
+            return
+        name = arn.rsplit("/", 1)[-1]
+        watched.tasks += [
+            self._tasks.start(self._sweep(watched), name=f"sweep {name}", eternal=True),
+            self._tasks.start(self._clarify(watched), name=f"clarify {name}", eternal=True),
+            self._tasks.start(watched.feeder.run(), name=f"follow {name}", eternal=True),
+        ]
+
+    def _enter(self, arn: str) -> None:
+        """Take up a cluster, without reading it yet."""
         if arn in self._watched:
             return
         cluster = Cluster(
@@ -423,11 +451,6 @@ class View:
         if self._catalogue is not None:
             self._catalogue.cluster_changed(cluster.seen)
         self._changed(cluster)
-        watched.tasks += [
-            self._tasks.start(self._sweep(watched), name=f"sweep {name}", eternal=True),
-            self._tasks.start(self._clarify(watched), name=f"clarify {name}", eternal=True),
-            self._tasks.start(feeder.run(), name=f"follow {name}", eternal=True),
-        ]
 
     # --- In the background ------------------------------------------------------------------------
 

@@ -10,10 +10,21 @@
     /blox/v1/clean                               the last owner left with nothing open
     /blox/v1/copied                              this is a backup: what came after it is not in it
 
+The cluster-state-service keeps its copy of ECS under a root of its own:
+
+    /blox/state/v1/numbering                     the name of the versions, and how far they went
+    /blox/state/v1/clusters/CLUSTER-ARN          a cluster that is watched
+    /blox/state/v1/instances/BUCKET/ARN          a host as ECS told of it
+    /blox/state/v1/tasks/BUCKET/ARN              a task as ECS told of it
+    /blox/state/v1/streams/NAME/SHARD            how far a shard of a Kinesis stream was taken
+
+A bucket is one of 64, by the ARN: so a copy of any size can be read piece by piece.
+
 "v1" is the version of this layout. The format of each record is versioned by itself (`codec`).
 """
 
 from typing import Final
+from zlib import crc32
 
 ROOT: Final = "/blox/v1/"
 ENVIRONMENTS: Final = ROOT + "environments/"
@@ -25,6 +36,14 @@ HOLDS: Final = ROOT + "holds/"
 MIGRATIONS: Final = ROOT + "migrations/"
 CLEAN: Final = ROOT + "clean"
 COPIED: Final = ROOT + "copied"
+
+STATE: Final = "/blox/state/v1/"
+STATE_NUMBERING: Final = STATE + "numbering"
+STATE_CLUSTERS: Final = STATE + "clusters/"
+STATE_INSTANCES: Final = STATE + "instances/"
+STATE_TASKS: Final = STATE + "tasks/"
+STATE_STREAMS: Final = STATE + "streams/"
+STATE_BUCKETS: Final = 64
 
 SEQUENCE_DIGITS: Final = 10
 
@@ -67,3 +86,33 @@ def hold(host_arn: str) -> str:
 def migration(environment_id: str) -> str:
     """The key of the migration to an environment."""
     return MIGRATIONS + environment_id
+
+
+def state_cluster(cluster_arn: str) -> str:
+    """The key that exists while the cluster-state-service watches this cluster."""
+    return STATE_CLUSTERS + _safe(cluster_arn)
+
+
+def state_bucket(prefix: str, number: int) -> str:
+    """The prefix of bucket `number`, counted from 0, of STATE_INSTANCES or STATE_TASKS."""
+    return f"{prefix}{number:02x}/"
+
+
+def state_entity(prefix: str, arn: str) -> str:
+    """The key of a host or task below STATE_INSTANCES or STATE_TASKS."""
+    return state_bucket(prefix, crc32(arn.encode()) % STATE_BUCKETS) + _safe(arn)
+
+
+def state_stream(name: str) -> str:
+    """The prefix of the positions in a Kinesis stream."""
+    return f"{STATE_STREAMS}{name}/"
+
+
+def state_shard(stream: str, shard: str) -> str:
+    """The key of the position in one shard."""
+    return state_stream(stream) + _safe(shard)
+
+
+def _safe(arn: str) -> str:
+    """No store takes NUL; whoever can send us events can name a task so."""
+    return arn.replace("\0", "%00")
