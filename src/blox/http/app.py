@@ -5,7 +5,9 @@ because unknown paths and methods never reach a router's own handlers.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +20,13 @@ from litestar.exceptions import (
 )
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from litestar.handlers import HTTPRouteHandler
-from litestar.response import Response, Stream
+from litestar.response import Response
 
 from blox.base.errors import BloxError, NotFound
-from blox.http.edge import HttpApp, until_stopped
+from blox.http.counted import METRICS_TYPE
+from blox.http.edge import HttpApp
+from blox.http.endless import Endless
 from blox.http.failures import INTERNAL, error_answer, speaks_text
-from blox.http.metrics import METRICS_TYPE
 from blox.http.openapi import document
 from blox.http.operations import (
     JSON,
@@ -36,11 +39,12 @@ from blox.http.operations import (
 )
 from blox.http.problems import Refused, status_of
 from blox.http.queries import Query, parse_query
-from blox.http.texts import PLAIN
+from blox.http.texts import PLAIN, UNSUPPORTED_FILTER
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes. ECS's own limit for a task's overrides is 8 kB; nothing that we take comes near."""
 _BODY_TIMEOUT: Final = 30.0
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)(?::(path))?\}")
 _V1_JSON: Final = "application/json; charset=UTF-8"
 _log = structlog.get_logger(__name__)
 _Request = Request[Any, Any, Any]
@@ -56,12 +60,14 @@ def create_app(
     metrics: Callable[[], Awaitable[bytes]],
     local_only: bool,
     statuses: Mapping[type[BloxError], int] | None = None,
+    unsupported_filter: str = UNSUPPORTED_FILTER,
 ) -> HttpApp:
     """The application that serves `operations`, /livez, /readyz, /metrics and /openapi.json.
 
     `ready` gives None, or a sentence that says why this process cannot serve. `local_only`: it
     listens on loopback, and answers only to loopback's names. `statuses` gives an HTTP status to
-    kinds of errors that have none of their own.
+    kinds of errors that have none of their own. `unsupported_filter` is what /v1 says of a query
+    parameter that it does not have.
     """
     offered = [*operations, *_own_operations(ready, metrics)]
     described = document(offered, title=title, version=version, description=description)
@@ -69,7 +75,7 @@ def create_app(
     stopping = asyncio.Event()
     inner = Litestar(
         route_handlers=[_handler_of(operation, stopping) for operation in offered],
-        exception_handlers={Exception: _Failing(statuses or {})},
+        exception_handlers={Exception: _Failing(statuses or {}, unsupported_filter)},
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
@@ -136,33 +142,50 @@ def _handler_of(operation: Operation, stopping: asyncio.Event) -> HTTPRouteHandl
         call = Call(
             method=operation.method,
             path=request.scope["path"],
-            params=request.path_params,
+            params=_without_slash(request.path_params),
             query=query,
             headers=dict(request.headers.items()),
             body=await _body_of(request, operation) if takes_body else b"",
         )
         answer = await operation.handle(call)
         if isinstance(answer, Streaming):
-            return Stream(
-                until_stopped(answer.chunks, stopping),
+            return Endless(
+                answer.chunks,
+                stopping,
                 headers={
                     "content-type": answer.media_type,
                     "cache-control": "no-cache",
+                    # Proxies that gather an answer before they pass it on would gather for ever.
+                    "x-accel-buffering": "no",
                     **answer.headers,
                 },
             )
         return _response(answer, json_type)
 
     return HTTPRouteHandler(
-        operation.path.replace("}", ":str}"),
+        _PATH_PARAMETER.sub(_with_type, operation.path),
         http_method=operation.method,
         name=operation.id,
         status_code=200,
     )(serve)
 
 
+def _with_type(parameter: re.Match[str]) -> str:
+    """A parameter in Litestar's words: one part of a path, unless it takes the rest."""
+    return f"{{{parameter[1]}:{parameter[2] or 'str'}}}"
+
+
+def _without_slash(params: Mapping[str, str]) -> Mapping[str, str]:
+    """Litestar gives the rest of a path with the slashes before and after it."""
+    return {n: value.removeprefix("/").removesuffix("/") for n, value in params.items()}
+
+
 def _response(answer: Answer, json_type: str) -> Response[bytes]:
     """The content type goes as a header: Litestar would change it on its way."""
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        return Response(
+            b"", status_code=304, headers={"cache-control": "no-store", **answer.headers}
+        )
     body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)
     return Response(
         body,
@@ -212,13 +235,16 @@ def _check_media_type(request: _Request, operation: Operation) -> None:
 class _Failing:
     """Litestar's handler of every exception, its own as well as ours."""
 
-    def __init__(self, statuses: Mapping[type[BloxError], int]) -> None:
+    def __init__(self, statuses: Mapping[type[BloxError], int], unsupported_filter: str) -> None:
         self._statuses = statuses
+        self._unsupported_filter = unsupported_filter
 
     def __call__(self, request: _Request, error: Exception) -> Response[bytes]:
         path = request.scope["path"]
         told = self._told(error, request.scope["method"], path)
-        status, headers, body = error_answer(told, path=path)
+        status, headers, body = error_answer(
+            told, path=path, unsupported_filter=self._unsupported_filter
+        )
         if status == 500:
             _log.error("request failed", method=request.scope["method"], path=path, exc_info=error)
         return _error_response(status, dict(headers), body)

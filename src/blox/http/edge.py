@@ -4,14 +4,14 @@
   when its `Origin` is another site's, and a server that listens on loopback only answers to
   loopback names, so that a foreign name which resolves to 127.0.0.1 (DNS rebinding) reads nothing.
 - HEAD is GET without the body.
-- Streams end, with a proper last chunk, when the server stops; a request that is still at work when
-  the time for stopping is over is ended too, without a traceback in the log.
+- A request that is still at work when the server's time for stopping is over is ended, without a
+  traceback in the log.
 """
 
 import asyncio
 import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -137,33 +137,3 @@ def is_local_host(host: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-async def until_stopped(
-    chunks: AsyncIterator[bytes], stopping: asyncio.Event
-) -> AsyncIterator[bytes]:
-    """The chunks, ended when the server stops; whatever ends it, `chunks` is closed."""
-    stop = asyncio.ensure_future(stopping.wait())
-    step: asyncio.Future[bytes | None] | None = None
-    try:
-        while True:
-            step = asyncio.ensure_future(_next_of(chunks))
-            await asyncio.wait((stop, step), return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                return
-            chunk = step.result()
-            if chunk is None:
-                return
-            yield chunk
-    finally:
-        stop.cancel()
-        if step is not None and not step.done():
-            step.cancel()
-            await asyncio.wait((step,))
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-
-
-async def _next_of(chunks: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(chunks, None)

@@ -11,19 +11,23 @@ from blox.http.problems import (
     encode_problem,
     problem_of,
 )
-from blox.http.texts import PLAIN, sentence_of, text_status_of
+from blox.http.texts import PLAIN, UNSUPPORTED_FILTER, sentence_of, text_status_of
 
 INTERNAL: Final = Refused(
     500, "blox made a mistake here. Its log has the details, at the time of this request."
 )
 
 
-def error_answer(error: BloxError, *, path: str) -> tuple[int, Mapping[str, str], bytes]:
-    """Status, headers (content type included) and body of the answer to a request for `path`."""
+def error_answer(
+    error: BloxError, *, path: str, unsupported_filter: str = UNSUPPORTED_FILTER
+) -> tuple[int, Mapping[str, str], bytes]:
+    """Status, headers (content type included) and body of the answer to a request for `path`.
+    `unsupported_filter`: as `sentence_of` takes it."""
     headers = dict(error.headers if isinstance(error, Refused) else NOTHING)
     if speaks_text(path):
         headers["content-type"] = PLAIN
-        return text_status_of(error), headers, sentence_of(error).encode()
+        sentence = sentence_of(error, unsupported_filter=unsupported_filter)
+        return text_status_of(error), headers, sentence.encode()
     headers["content-type"] = PROBLEM_JSON
     problem = problem_of(error, instance=path)
     extra = error.extra if isinstance(error, Refused) else NOTHING

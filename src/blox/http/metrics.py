@@ -1,21 +1,13 @@
-"""What blox counts, for Prometheus. One registry of our own, nothing global.
+"""What a daemon-scheduler counts, for Prometheus, beside what every service does."""
 
-Counters and histograms are moved as things happen. Gauges are asked for by callback and only when
-somebody scrapes: they are read on the event loop, where the state that they describe lives, and
-only the text is made in a thread.
-https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
-
-import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client import Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-METRICS_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+from blox.http.counted import CONDITION, RECENT_CHANGES, Counted, Figure
+
 _RECONCILE_BUCKETS: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _DELAY_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 
@@ -55,25 +47,8 @@ class Coverage(NamedTuple):
     """Stops that wait for a person's word."""
 
 
-class Figure(NamedTuple):
-    """A gauge that is asked for when somebody scrapes."""
-
-    name: str
-    description: str
-    label: str = ""
-    """"" for a single figure without a label."""
-
-
-CONDITION: Final = Figure(
-    "blox_condition", "1 while this is wrong with the process as a whole, else 0.", "condition"
-)
 DECISION_WAIT: Final = Figure(
     "blox_decision_wait_seconds", "For how long something has been waiting to be judged."
-)
-RECENT_CHANGES: Final = Figure(
-    "blox_recent_changes",
-    "Changes of tasks in the last 10 to 20 minutes, by what told of them: an event, or a sweep.",
-    "told_by",
 )
 NOTICES_WAITING: Final = Figure(
     "blox_notices_waiting", "Notices that this receiver has not taken yet.", "receiver"
@@ -83,31 +58,48 @@ HOSTS_ONLY_DAEMONS: Final = Figure(
     "Hosts of scaling capacity providers on which only daemons run, some of them of blox.",
     "cluster",
 )
+STATE_SERVICE_IN_USE: Final = Figure(
+    "blox_state_service_in_use",
+    "1 for the cluster-state-service that the view is followed from, 0 for the others.",
+    "endpoint",
+)
+STATE_SERVICE_TOLD: Final = Figure(
+    "blox_state_service_told",
+    "Accounts of tasks and hosts that the cluster-state-service told.",
+    counts=True,
+)
+STATE_SERVICE_FAILURES: Final = Figure(
+    "blox_state_service_failures",
+    "Streams of the cluster-state-service that were cut, and requests to it that failed.",
+    counts=True,
+)
+VIEW_GOOD_FOR: Final = Figure(
+    "blox_view_good_for_seconds",
+    "Until what the cluster-state-service showed of a cluster is too old to act on; 0: it is.",
+    "cluster",
+)
 _FIGURES: Final = (
     CONDITION,
     DECISION_WAIT,
     RECENT_CHANGES,
     NOTICES_WAITING,
     HOSTS_ONLY_DAEMONS,
+    STATE_SERVICE_IN_USE,
+    STATE_SERVICE_TOLD,
+    STATE_SERVICE_FAILURES,
+    VIEW_GOOD_FOR,
 )
 
 
-class Metrics:
-    """Everything that one process counts."""
+class Metrics(Counted):
+    """Everything that one daemon-scheduler counts."""
 
     def __init__(self, *, version: str) -> None:
-        self._registry = CollectorRegistry()
-        self._version = version
-        self._queue_lag: Callable[[], float | None] = lambda: None
-        self._view_age: Callable[[], Mapping[str, float]] = dict
+        super().__init__(_FIGURES, version=version)
         self._slots: Callable[[], Iterable[SlotCount]] = tuple
         self._reasons: Callable[[], Iterable[ReasonCount]] = tuple
         self._host_seconds: Callable[[], Mapping[str, float]] = dict
         self._coverage: Callable[[], Iterable[Coverage]] = tuple
-        self._figures: dict[Figure, Callable[[], Mapping[str, float]]] = dict.fromkeys(
-            _FIGURES, dict
-        )
-        ProcessCollector(registry=self._registry)
         self._reconcile = Histogram(
             "blox_reconcile_seconds",
             "Time that one pass over an environment took.",
@@ -120,17 +112,10 @@ class Metrics:
             buckets=_DELAY_BUCKETS,
             registry=self._registry,
         )
-        self._calls = self._counter(
-            "blox_calls", "Calls to ECS and SQS by how they ended.", "operation", "outcome"
-        )
-        self._throttles = self._counter("blox_throttles", "Calls that AWS throttled.")
         self._broken = self._counter(
             "blox_assumptions_broken",
             "Times that ECS did what an assumption excludes.",
             "assumption",
-        )
-        self._messages = self._counter(
-            "blox_event_messages", "Messages from the queue by what became of them.", "result"
         )
         self._notices = self._counter(
             "blox_notices", "Notices by what became of them.", "receiver", "result"
@@ -147,21 +132,9 @@ class Metrics:
         """A start call left so long after the event that caused it was received."""
         self._start_delay.observe(seconds)
 
-    def called(self, operation: str, outcome: str) -> None:
-        """A call ended; `outcome` is one of few words."""
-        self._calls.labels(operation, outcome).inc()
-
-    def throttled(self) -> None:
-        """AWS throttled a call."""
-        self._throttles.inc()
-
     def assumption_broken(self, assumption: str) -> None:
         """ECS did what assumption S, E or V excludes."""
         self._broken.labels(assumption).inc()
-
-    def message(self, result: str) -> None:
-        """A message from the queue was dealt with; `result` is one of few words."""
-        self._messages.labels(result).inc()
 
     def expect_notices(self, receiver: str, results: Iterable[str]) -> None:
         """Show counters for this receiver that have not moved yet."""
@@ -171,15 +144,6 @@ class Metrics:
     def notice(self, receiver: str, result: str) -> None:
         """A notice was dealt with; `result` is one of few words."""
         self._notices.labels(receiver, result).inc()
-
-    def watch_queue_lag(self, read: Callable[[], float | None]) -> None:
-        """`read` gives the age in seconds of the newest event when we received it; None: no queue
-        or no event yet."""
-        self._queue_lag = read
-
-    def watch_view_age(self, read: Callable[[], Mapping[str, float]]) -> None:
-        """`read` gives for each cluster the seconds since its last complete sweep began."""
-        self._view_age = read
 
     def watch_slots(self, read: Callable[[], Iterable[SlotCount]]) -> None:
         """`read` gives the slots of every environment by class."""
@@ -198,39 +162,7 @@ class Metrics:
         """`read` gives how the wanted hosts of every environment do."""
         self._coverage = read
 
-    def watch(self, figure: Figure, read: Callable[[], Mapping[str, float]]) -> None:
-        """`read` gives a value for each value of the figure's label; of a figure without a label
-        one value, under ""."""
-        self._figures[figure] = read
-
-    async def render(self) -> bytes:
-        """Everything in Prometheus's text format. Call it on the loop that owns the state."""
-        return await asyncio.to_thread(
-            generate_latest, _Rendering(self._registry, tuple(self._watched()))
-        )
-
-    def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(name, description, labels, registry=self._registry)
-
-    def _watched(self) -> Iterator[Metric]:
-        build = GaugeMetricFamily("blox_build_info", "The version that runs.", labels=["version"])
-        build.add_metric([self._version], 1)
-        yield build
-        lag = self._queue_lag()
-        lags = GaugeMetricFamily(
-            "blox_queue_lag_seconds", "Age of the newest event at its receipt."
-        )
-        if lag is not None:
-            lags.add_metric([], lag)
-        yield lags
-        ages = GaugeMetricFamily(
-            "blox_view_age_seconds",
-            "Since the last complete sweep of a cluster began.",
-            labels=["cluster"],
-        )
-        for cluster, age in self._view_age().items():
-            ages.add_metric([cluster], age)
-        yield ages
+    def _more(self) -> Iterator[Metric]:
         slots = GaugeMetricFamily(
             "blox_slots",
             "Hosts of an environment by what is the case there.",
@@ -256,12 +188,6 @@ class Metrics:
             gaps.add_metric([environment], seconds)
         yield gaps
         yield from _covered(tuple(self._coverage()))
-        for figure, read in self._figures.items():
-            labels = [figure.label] if figure.label else []
-            gauge = GaugeMetricFamily(figure.name, figure.description, labels=labels)
-            for key, value in read().items():
-                gauge.add_metric([key] if labels else [], value)
-            yield gauge
 
 
 def _covered(coverage: Sequence[Coverage]) -> Iterator[Metric]:
@@ -295,18 +221,3 @@ _COVERAGE: Final[Sequence[tuple[str, str, Callable[[Coverage], float]]]] = (
         lambda one: one.stops_held,
     ),
 )
-
-
-class _Rendering(Collector):
-    """The registry's metrics, without the times of their creation, and those read for a scrape."""
-
-    def __init__(self, registry: CollectorRegistry, watched: tuple[Metric, ...]) -> None:
-        self._registry = registry
-        self._watched = watched
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            created = metric.name + "_created"
-            metric.samples = [sample for sample in metric.samples if sample.name != created]
-            yield metric
-        yield from self._watched

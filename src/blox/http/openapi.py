@@ -5,6 +5,7 @@ https://spec.openapis.org/oas/v3.1.1
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +14,8 @@ import msgspec
 from blox.http.operations import Operation, Parameter, Returned
 from blox.http.problems import PROBLEM_JSON, Problem
 
-_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)(?::path)?\}")
+_WITH_SLASHES: Final = "It may have slashes, as they are or percent-encoded."
 
 
 def document(
@@ -28,7 +30,8 @@ def document(
     paths: dict[str, dict[str, object]] = {}
     for operation in operations:
         shown = _describe(operation, shapes)
-        paths.setdefault(operation.path, {})[operation.method.lower()] = shown
+        path = _PATH_PARAMETER.sub(r"{\1}", operation.path)
+        paths.setdefault(path, {})[operation.method.lower()] = shown
     return msgspec.json.encode(
         {
             "openapi": "3.1.1",
@@ -90,10 +93,14 @@ def _describe(operation: Operation, shapes: _Shapes) -> dict[str, object]:
 def _path_parameters(operation: Operation) -> list[Parameter]:
     """The path's parameters in its order; those that nobody described get their name."""
     described = {parameter.name: parameter for parameter in operation.path_parameters}
-    return [
-        described.get(name, Parameter(name=name, description=""))
-        for name in _PATH_PARAMETER.findall(operation.path)
-    ]
+    parameters = []
+    for found in _PATH_PARAMETER.finditer(operation.path):
+        parameter = described.get(found[1], Parameter(name=found[1], description=""))
+        if found[0].endswith(":path}"):
+            text = f"{parameter.description} {_WITH_SLASHES}".lstrip()
+            parameter = replace(parameter, description=text)
+        parameters.append(parameter)
+    return parameters
 
 
 def _parameter(parameter: Parameter, place: str) -> dict[str, object]:
@@ -130,5 +137,6 @@ def _responses(operation: Operation, shapes: _Shapes) -> dict[str, object]:
 def _response(answer: Returned, shapes: _Shapes) -> dict[str, object]:
     shown: dict[str, object] = {"description": answer.description}
     if answer.body is not None:
-        shown["content"] = {answer.media_type: {"schema": shapes.of(answer.body)}}
+        schema = shapes.of(answer.body)
+        shown["content"] = {kind: {"schema": schema} for kind in (answer.media_type, *answer.also)}
     return shown

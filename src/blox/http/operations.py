@@ -53,6 +53,7 @@ class Answer:
     body: object = b""
     """Bytes are sent as they are, anything else as JSON."""
     status: int = 200
+    """304 has neither a body nor a type."""
     headers: Mapping[str, str] = field(default_factory=dict)
     media_type: str | None = None
     """None: JSON, in the spelling of the API's version."""
@@ -89,6 +90,8 @@ class Returned:
     body: object = None
     """The type of its body; None: it has none."""
     media_type: str = JSON
+    also: tuple[str, ...] = ()
+    """Other media types in which the same is to be had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +100,8 @@ class Operation:
 
     method: Method
     path: str
-    """With its parameters in braces: `/v1/environments/{name}`."""
+    """With its parameters in braces: `/v1/environments/{name}`. The last may be `{arn:path}`: it
+    takes the rest of the path, slashes included."""
     id: str
     """Unique; names the operation in the document and in clients made from it."""
     summary: str

@@ -39,6 +39,10 @@ class Refused(BloxError):
         self.extra = extra
 
 
+class PositionExpired(BloxError):
+    """Changes after this place in a stream are not kept any more, or it is another service's."""
+
+
 class _Kind(NamedTuple):
     status: int
     slug: str
@@ -49,6 +53,7 @@ _KINDS: Final[tuple[tuple[type[BloxError], _Kind], ...]] = (
     (InvalidInput, _Kind(400, "invalid-input", "The request can never succeed as it is")),
     (NotFound, _Kind(404, "not-found", "What the request names does not exist")),
     (Conflict, _Kind(409, "conflict", "The request contradicts the present state")),
+    (PositionExpired, _Kind(410, "position-expired", "This stream cannot go on from there")),
     (Unavailable, _Kind(503, "unavailable", "Something that blox needs does not answer")),
 )
 _INTERNAL: Final = _Kind(500, "internal", "blox made a mistake")

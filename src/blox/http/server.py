@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 STOP_SECONDS: Final = 5
 """How long open requests may go on after the server was asked to stop."""
 _BACKLOG: Final = 1024
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+"""Gone after two minutes of silence."""
 _NETWORK_FLAG: Final = "--allow-unauthenticated-network"
 
 
@@ -55,22 +57,28 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def bind(address: Address, *, allow_network: bool = False) -> socket.socket:
-    """A socket that listens on `address`; port 0 takes any free one.
+def bind(
+    address: Address, *, allow_network: bool = False, reads_only: bool = False
+) -> socket.socket:
+    """A socket that listens on `address`; port 0 takes any free one. `reads_only`: who reaches it
+    can read, and start or stop nothing.
 
     Raises InvalidInput when the address is not this machine's or reaches beyond loopback without
     `allow_network`; Conflict when the port is in use.
     """
     family, resolved = _resolve(address)
     if not allow_network and not is_loopback(resolved):
+        may = "read all that is known of your clusters"
+        if not reads_only:
+            may = "start and stop daemons on your hosts"
         raise InvalidInput(
-            f"Listening on {address} lets everyone who can reach it start and stop daemons on "
-            f"your hosts: there are no credentials and no TLS. Listen on 127.0.0.1, or accept the "
-            f"risk with {_NETWORK_FLAG}."
+            f"Listening on {address} lets everyone who can reach it {may}: there are no "
+            f"credentials and no TLS. Listen on 127.0.0.1, or accept the risk with {_NETWORK_FLAG}."
         )
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _notice_the_dead(listener)
         listener.bind((resolved, address.port))
         listener.listen(_BACKLOG)
         listener.settimeout(0.0)
@@ -161,6 +169,16 @@ async def serving(
         on_stop()
         server.should_exit = True
         await running
+
+
+def _notice_the_dead(listener: socket.socket) -> None:
+    """Have the kernel ask silent clients whether they are still there; what is accepted inherits
+    it. A machine that vanished says nothing, and a stream in which nothing changes would be kept
+    for it for ever: https://man7.org/linux/man-pages/man7/tcp.7.html"""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, str]:

@@ -21,10 +21,11 @@ def text_status_of(error: BloxError) -> int:
     return 400 if isinstance(error, Conflict) else status_of(error)
 
 
-def sentence_of(error: BloxError) -> str:
-    """The body of an error under /v1."""
+def sentence_of(error: BloxError, *, unsupported_filter: str = UNSUPPORTED_FILTER) -> str:
+    """The body of an error under /v1. `unsupported_filter`: what 0.3's service said there; its two
+    services did not say the same."""
     if isinstance(error, UnsupportedParameter):
-        return UNSUPPORTED_FILTER
+        return unsupported_filter
     if isinstance(error, RepeatedParameter):
         return REPEATED_FILTER
     return error.message

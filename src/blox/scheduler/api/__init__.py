@@ -11,6 +11,7 @@ from blox.scheduler.api import (
     contents,
     deployments,
     environments,
+    events,
     hosts,
     machines,
     migrations,
@@ -43,6 +44,7 @@ def operations(
         *hosts.operations(api),
         *machines.operations(api),
         *status.operations(api),
+        *events.operations(api),
         *backup.operations(api),
         *why.operations(),
     ]

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from blox.http.shapes import AnswerBody, AskedBody, Json, PageBody
 from blox.scheduler.api.bodies_orders import FreezeBody, MigrationBody
-from blox.scheduler.api.shapes import AnswerBody, AskedBody, Json, PageBody
 from blox.scheduler.model import DeploymentStatus, SlotClass, VerdictKind
 
 # --- Requests -------------------------------------------------------------------------------------
@@ -316,18 +316,6 @@ class OrphanBody(AnswerBody, frozen=True, kw_only=True):
     deleted_at: datetime
 
 
-class RejectedBody(AnswerBody, frozen=True, kw_only=True):
-    """A message of the queue that could not be understood."""
-
-    id: str
-    reason: str
-    body: str
-    """Its beginning, as text."""
-    size: int
-    """Bytes of the whole."""
-    at: datetime
-
-
 class ClusterBody(AnswerBody, frozen=True, kw_only=True):
     """A watched cluster, and how well it is known."""
 
@@ -428,12 +416,6 @@ class OrphansPage(PageBody, frozen=True, kw_only=True):
     """Orphans by ARN."""
 
     items: tuple[OrphanBody, ...]
-
-
-class RejectedPage(PageBody, frozen=True, kw_only=True):
-    """Messages, newest first."""
-
-    items: tuple[RejectedBody, ...]
 
 
 class EncodedPage(PageBody, frozen=True, kw_only=True):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from blox.http.shapes import AnswerBody
 from blox.scheduler.api.bodies import HostStory, TaskBody
 from blox.scheduler.api.bodies_orders import HoldBody
-from blox.scheduler.api.shapes import AnswerBody
 
 
 class Machine(AnswerBody, frozen=True, kw_only=True):

@@ -5,9 +5,9 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from blox.http.shapes import AnswerBody, AskedBody, Text
 from blox.scheduler.api.bodies import HostName
 from blox.scheduler.api.bodies_orders import MigrationBody
-from blox.scheduler.api.shapes import AnswerBody, AskedBody, Text
 from blox.scheduler.migrations import Phase
 from blox.scheduler.reasons import Actor
 

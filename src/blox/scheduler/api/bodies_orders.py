@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from blox.scheduler.api.shapes import AnswerBody, AskedBody, PageBody, Text
+from blox.http.shapes import AnswerBody, AskedBody, PageBody, Text
 
 TasksNamed = Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1000)]
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from blox.ecs.model import ContainerDefinition, LogConfiguration, LogOptions
 from blox.http.operations import Answer, Call, Operation, Returned
+from blox.http.shapes import AnswerBody
 from blox.scheduler.api.context import PLACE, Api, answered
 from blox.scheduler.api.preview import contents_of
-from blox.scheduler.api.shapes import AnswerBody
 from blox.scheduler.model import Environment
 
 

@@ -87,6 +87,7 @@ class Answers:
             None if cluster is None else cluster.status,
             None if cluster is None else cluster.read_error,
             cluster is not None and cluster.primed,
+            cluster is not None and cluster.stale(state.clock.monotonic()),
             state.domain,
             self._conditions(),
         )

@@ -6,6 +6,7 @@ from typing import Final
 from blox.base.errors import InvalidInput, NotFound
 from blox.base.ids import short_id
 from blox.http.operations import Answer, Call, Operation, Parameter, Returned
+from blox.http.shapes import at
 from blox.scheduler.api.bodies import (
     HostsPage,
     HostStory,
@@ -18,7 +19,6 @@ from blox.scheduler.api.find import find_host
 from blox.scheduler.api.host_paths import in_every_form, reference_of
 from blox.scheduler.api.preview import preview
 from blox.scheduler.api.resources import Inventory
-from blox.scheduler.api.shapes import at
 from blox.scheduler.api.shown import hold_body, host_body, host_story, machine, task_body
 from blox.scheduler.model import Environment, SlotClass
 from blox.scheduler.reasons import REASONS, sentence

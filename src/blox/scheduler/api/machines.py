@@ -4,9 +4,9 @@ from typing import Final
 
 from blox.base.ids import short_id
 from blox.http.operations import Answer, Call, Operation, Parameter, Returned
+from blox.http.shapes import PageBody
 from blox.scheduler.api.bodies_hosts import Machine
 from blox.scheduler.api.context import LIMIT, NEXT_TOKEN, Api, answered, listing
-from blox.scheduler.api.shapes import PageBody
 from blox.scheduler.api.shown import machine
 
 _TAGS: Final = ("hosts",)

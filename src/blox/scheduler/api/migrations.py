@@ -10,6 +10,7 @@ from blox.base.errors import InvalidInput
 from blox.base.ids import is_cluster_reference, short_id
 from blox.ecs.model import ServiceDocument
 from blox.http.operations import MERGE_PATCH, Answer, Call, Operation, Parameter, Returned
+from blox.http.shapes import at
 from blox.http.texts import INVALID_CLUSTER
 from blox.scheduler.api.bodies import HostName
 from blox.scheduler.api.bodies_migrations import (
@@ -26,7 +27,6 @@ from blox.scheduler.api.bodies_migrations import (
     UnmovableBody,
 )
 from blox.scheduler.api.context import CLUSTER, PLACE, Api, answered, path_of
-from blox.scheduler.api.shapes import at
 from blox.scheduler.api.shown import migration_body
 from blox.scheduler.commands import delete_service, update_constraints
 from blox.scheduler.gaps import Arrival

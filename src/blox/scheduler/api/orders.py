@@ -7,6 +7,7 @@ from msgspec import UnsetType
 from blox.base.errors import Conflict, InvalidInput, NotFound
 from blox.base.ids import short_id
 from blox.http.operations import Answer, Call, Operation, Parameter, Returned
+from blox.http.shapes import at
 from blox.scheduler.api.bodies_orders import (
     ConfirmationBody,
     FreezeBody,
@@ -19,7 +20,6 @@ from blox.scheduler.api.bodies_orders import (
 from blox.scheduler.api.context import LIMIT, NEXT_TOKEN, PLACE, Api, answered, listing
 from blox.scheduler.api.find import find_host
 from blox.scheduler.api.host_paths import in_every_form, reference_of
-from blox.scheduler.api.shapes import at
 from blox.scheduler.api.shown import freeze_body, hold_body
 from blox.scheduler.model import Freeze, Hold
 

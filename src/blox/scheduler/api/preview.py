@@ -37,6 +37,7 @@ def preview(state: State, environment: Environment) -> dict[str, Verdict]:
         checks={digest: d.has_health_check for digest, (d, _) in contents.items()},
         primed=cluster is not None and cluster.primed and state.served(environment),
         cluster_active=cluster is None or cluster.status == "ACTIVE",
+        stale=cluster is not None and cluster.stale(state.clock.monotonic()),
     )
     needs = {digest: need_of(d, task) for digest, (d, task) in contents.items()}
     found: dict[str, Verdict] = {}

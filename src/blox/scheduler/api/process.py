@@ -2,39 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from blox.http.rejected import RejectedMessage
 from blox.scheduler.report import Problem
 from blox.settings import Assumptions
-
-
-class RejectedMessage(Protocol):
-    """A message of the queue that could not be understood."""
-
-    @property
-    def id(self) -> str:
-        """Names the message."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why, in words."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """What is kept of it."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole message."""
-        ...
-
-    @property
-    def at(self) -> float:
-        """Seconds since 1970-01-01 UTC."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from blox.ecs.model import RUNNING, Host, Task, family_of_task
+from blox.http.shapes import moment
 from blox.scheduler.api.bodies_hosts import ResourceBody, ShareBody, TaskThere
 from blox.scheduler.api.preview import contents_of
-from blox.scheduler.api.shapes import moment
 from blox.scheduler.daemons import Ownership, ownership
 from blox.scheduler.eligibility import Need, need_of
 from blox.scheduler.model import Environment

@@ -8,8 +8,11 @@ from msgspec import UNSET
 from blox.base.ids import short_id
 from blox.base.journal import Entry
 from blox.ecs.model import Host, Task
+from blox.ecs.seen import ClusterSeen
+from blox.http.shapes import at, moment
 from blox.scheduler.api.bodies import (
     CauseBody,
+    ClusterBody,
     Counters,
     DeploymentBody,
     EnvironmentBody,
@@ -25,7 +28,6 @@ from blox.scheduler.api.bodies import (
 )
 from blox.scheduler.api.bodies_hosts import Machine
 from blox.scheduler.api.bodies_orders import FreezeBody, HoldBody, MigrationBody
-from blox.scheduler.api.shapes import at, moment
 from blox.scheduler.board import Tally
 from blox.scheduler.deployments import causes_of
 from blox.scheduler.model import (
@@ -307,4 +309,20 @@ def machine(host: Host) -> Machine:
         registered_at=moment(host.registered_at),
         capacity_provider=host.capacity_provider,
         attributes={name: value for name, value in sorted(host.attributes.items()) if value},
+    )
+
+
+def cluster_body(
+    arn: str, seen: ClusterSeen | None, *, age: float | None, hosts: int, environments: int
+) -> ClusterBody:
+    """A cluster, and how well it is known. `age`: seconds since its last complete sweep began."""
+    return ClusterBody(
+        name=short_id(arn),
+        arn=arn,
+        status="UNKNOWN" if seen is None else seen.status,
+        primed=seen is not None and seen.primed,
+        age_seconds=None if age is None else round(age, 3),
+        read_error=None if seen is None else seen.read_error,
+        hosts=hosts,
+        environments=environments,
     )

@@ -3,20 +3,18 @@
 from collections.abc import Iterable
 from typing import Final
 
-from blox.base.ids import short_id
 from blox.http.operations import Answer, Call, Operation, Returned
+from blox.http.rejected import list_rejected
+from blox.http.shapes import at
 from blox.scheduler.api.bodies import (
     AssumptionsBody,
     ClusterBody,
     CoverageBody,
     EnvironmentsCounted,
-    RejectedBody,
-    RejectedPage,
     StatusBody,
 )
 from blox.scheduler.api.context import Api, answered
-from blox.scheduler.api.shapes import at
-from blox.scheduler.api.shown import freeze_body, problem_body
+from blox.scheduler.api.shown import cluster_body, freeze_body, problem_body
 from blox.scheduler.report import EnvironmentReport
 
 _TAGS: Final = ("process",)
@@ -62,32 +60,14 @@ class Status:
             )
         )
 
-    async def rejected(self, _: Call) -> Answer:
-        """What the queue sent and nobody understood."""
-        messages = reversed(self._api.process.rejected())
-        items = tuple(
-            RejectedBody(
-                id=message.id,
-                reason=message.reason,
-                body=message.body.decode(errors="replace"),
-                size=message.size,
-                at=at(message.at),
-            )
-            for message in messages
-        )
-        return answered(RejectedPage(items=items))
-
     def _cluster(self, arn: str) -> ClusterBody:
         state = self._api.state
         seen = state.view.cluster(arn)
         swept = None if seen is None else seen.swept_at
-        return ClusterBody(
-            name=short_id(arn),
-            arn=arn,
-            status="UNKNOWN" if seen is None else seen.status,
-            primed=seen is not None and seen.primed,
-            age_seconds=None if swept is None else round(state.clock.monotonic() - swept, 3),
-            read_error=None if seen is None else seen.read_error,
+        return cluster_body(
+            arn,
+            seen,
+            age=None if swept is None else state.clock.monotonic() - swept,
             hosts=sum(host.superseded_by is None for host in state.view.hosts(arn)),
             environments=sum(e.cluster_arn == arn for e in self._api.repository.environments()),
         )
@@ -133,14 +113,5 @@ def operations(api: Api) -> list[Operation]:
             answers={200: Returned(description="Its state", body=StatusBody)},
             errors=(),
         ),
-        Operation(
-            method="GET",
-            path="/v2/queue/rejected",
-            id="listRejected",
-            summary="The last messages of the queue that could not be understood",
-            handle=handlers.rejected,
-            tags=_TAGS,
-            answers={200: Returned(description="Newest first", body=RejectedPage)},
-            errors=(),
-        ),
+        list_rejected(api.process.rejected),
     ]

@@ -3,8 +3,8 @@
 from typing import Final
 
 from blox.http.operations import Answer, Call, Operation, Returned
+from blox.http.shapes import AnswerBody
 from blox.scheduler.api.context import answered
-from blox.scheduler.api.shapes import AnswerBody
 from blox.scheduler.reasons import REASONS, Actor
 
 _TAGS: Final = ("process",)
