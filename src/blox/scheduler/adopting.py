@@ -79,11 +79,10 @@ class Adopting:
         self, environment: Environment, choice: Choice, *, all_of_them: bool = False
     ) -> Sorted:
         """What adopting would do now. Raises Conflict while the cluster is not read completely."""
-        cluster = self._state.view.cluster(environment.cluster_arn)
-        if cluster is None or not cluster.primed:
+        unknown = self._state.unknown(environment.cluster_arn)
+        if unknown:
             raise Conflict(
-                f"The cluster {short_id(environment.cluster_arn)} has not been read completely "
-                "yet; try again in a moment."
+                f"The cluster {short_id(environment.cluster_arn)} {unknown}; try again in a moment."
             )
         if environment.ending:
             raise Conflict(f"The environment {environment.name} is being deleted.")
@@ -189,8 +188,7 @@ class Adopting:
         clock = self._state.clock
         until = clock.monotonic() + FIRST_LOOK
         while True:
-            cluster = self._state.view.cluster(cluster_arn)
-            if cluster is not None and cluster.primed:
+            if self._state.known(cluster_arn):
                 return True
             if clock.monotonic() >= until:
                 return False

@@ -98,7 +98,7 @@ class Housekeeping:
                 await self._state.repository.delete_environment(tombstone, was=environment)
                 _log.info("deleted, its tasks are stopped", environment=environment.name)
                 self._ended(environment.id)
-            elif environment.past_unread and self._is_read(environment):
+            elif environment.past_unread and self._state.known(environment.cluster_arn):
                 lost = environment.lost_past or self._state.has_lost_past(environment)
                 if lost:
                     self._state.expect_late_calls()
@@ -116,8 +116,7 @@ class Housekeeping:
 
     def _all_stopped(self, environment: Environment) -> bool:
         """Whether nothing of it runs, or may yet begin to."""
-        cluster = self._state.view.cluster(environment.cluster_arn)
-        if cluster is None or not (cluster.primed or cluster.status != "ACTIVE"):
+        if not self._is_known(environment):
             return False
         tracked = self._state.tracked.get(environment.id)
         if not self._state.served(environment) or tracked is None:
@@ -135,9 +134,11 @@ class Housekeeping:
             for task in self._state.tasks_of(environment)
         )
 
-    def _is_read(self, environment: Environment) -> bool:
+    def _is_known(self, environment: Environment) -> bool:
+        """Whether what is not seen of it is not there: its cluster is read, or is gone itself."""
         cluster = self._state.view.cluster(environment.cluster_arn)
-        return cluster is not None and cluster.primed
+        gone = cluster is not None and cluster.status != "ACTIVE"
+        return gone or self._state.known(environment.cluster_arn)
 
     def _past_is_over(self, environment: Environment) -> bool:
         tracked = self._state.tracked.get(environment.id)
@@ -188,9 +189,8 @@ class Housekeeping:
     async def _forget_adopted(self, environment: Environment, now: float) -> None:
         """Adopted tasks that have ended, inherited deployments that no task carries, and what
         nothing runs any more."""
-        cluster = self._state.view.cluster(environment.cluster_arn)
         nothing = not (environment.adopted or environment.adopted_contents or environment.disowned)
-        if nothing or cluster is None or not cluster.primed:
+        if nothing or not self._state.known(environment.cluster_arn):
             return
         tracked = self._state.tracked.get(environment.id)
         if tracked is None or self._state.past_open(tracked, environment):
@@ -230,10 +230,8 @@ class Housekeeping:
     def _forgettable(self, tombstone: Environment, now: float) -> bool:
         """Whether no task can be this deleted environment's any more."""
         since = self._tombstones.setdefault(tombstone.id, now)
-        cluster = self._state.view.cluster(tombstone.cluster_arn)
-        known = cluster is not None and (cluster.primed or cluster.status != "ACTIVE")
         return (
-            known
+            self._is_known(tombstone)
             and now > since + self._state.book.window
             and all(
                 attempt.intent.deployment_id not in tombstone.deployed

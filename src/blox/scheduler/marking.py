@@ -141,6 +141,9 @@ class Marker:
         """Why what was decided a moment ago is not right any more."""
         state = self._state
         environment = state.repository.environment(migration.environment_id)
+        unknown = state.unknown(migration.cluster_arn)
+        if unknown:
+            return f"the cluster {unknown}"
         for arn in hosts:
             seen = state.view.host(arn)
             if seen is None:

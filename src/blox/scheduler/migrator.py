@@ -161,8 +161,7 @@ class Migrator:
             return
         migration, environment = found
         moves = self._moves.setdefault(environment_id, Moves())
-        cluster = self._state.view.cluster(migration.cluster_arn)
-        if cluster is None or not cluster.primed:
+        if not self._state.known(migration.cluster_arn):
             moves.seen = MigrationSeen(migration=migration, step=Step(phase="unread"))
             return
         await self._read_service(migration, moves)

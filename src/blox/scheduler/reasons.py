@@ -196,6 +196,13 @@ REASONS: Final = _table(
         "mend the network or the endpoint; it tries again by itself",
     ),
     Reason("queue", "{cause}", "you", "mend what the sentence names; it tries again by itself"),
+    Reason(
+        "state-service",
+        "{cause}",
+        "you",
+        "mend what the sentence names; it tries again by itself, and acts for as long as what it "
+        "was shown is not too old",
+    ),
 )
 
 

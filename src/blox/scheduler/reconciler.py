@@ -249,6 +249,8 @@ class Reconciler:
         frozen = None if context.freeze is None else context.freeze.id
         if frozen != tracked.frozen_by:
             tracked.frozen_by, tracked.all_dirty = frozen, True
+        if context.stale != tracked.stale:
+            tracked.stale, tracked.all_dirty = context.stale, True
         whole, tracked.all_dirty = tracked.all_dirty, False
         hosts = tracked.dirty
         tracked.dirty = {}
@@ -389,7 +391,7 @@ class Reconciler:
             tracked.progress, moves=board.moves, excused=tracked.excused or excused, now=now
         )
         tracked.excused = excused
-        if deployment is None or not context.primed or context.observing:
+        if deployment is None or not context.primed or context.stale or context.observing:
             return
         changed = deployment
         deadline = context.environment.policy.progress_deadline
@@ -459,6 +461,7 @@ class Reconciler:
             or (breaker is not None and breaker.open)
             or cluster is None
             or cluster.read_error is not None
+            or context.stale
             or context.freeze is not None
             or context.past_open
             # Nothing is replaced until stops of the process before can land no more (`_spend`).
@@ -482,6 +485,10 @@ class Reconciler:
         when = tracked.next_look()
         if when is not None:
             self._queue.add_at(tracked.id, when)
+        # What another service keeps for us grows too old by nothing but time.
+        cluster = self._state.view.cluster(tracked.cluster_arn)
+        if cluster is not None and cluster.good_until is not None and not tracked.stale:
+            self._queue.add_at(tracked.id, cluster.good_until + EXPIRY_MARGIN)
         # A freeze or a hold ends by itself, by ECS's clock.
         ends = self._state.next_expiry()
         if ends is not None:

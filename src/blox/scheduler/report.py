@@ -3,7 +3,7 @@
 Everything here is read from the board and the records when somebody asks; nothing is kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -103,13 +103,13 @@ def environment_report(
     problems: tuple[Problem, ...] = ()
     failed: tuple[str, ...] = ()
     if environment.ending:
-        problems = (*troubles, *_unread(state, environment))
+        problems = (*troubles, *_untold(_unread(state, environment), troubles))
     elif tracked is not None and deployment is not None:
         behind = left_behind(deployment, tracked.board.verdicts)
         problems = (
             *failure_of(deployment, behind),
             *troubles,
-            *_conditions(state, environment, tracked),
+            *_untold(_conditions(state, environment, tracked), troubles),
             *_stops_held(state, environment, tracked),
             *_slots(state, tracked),
         )
@@ -224,12 +224,27 @@ def _conditions(state: State, environment: Environment, tracked: Tracked) -> tup
     return tuple(found)
 
 
+def _untold(problems: Iterable[Problem], troubles: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Those that say more than a condition of the whole process does already."""
+    told = [trouble.sentence for trouble in troubles]
+    return tuple(
+        problem
+        for problem in problems
+        if problem.code != "view" or not any(text in problem.sentence for text in told)
+    )
+
+
 def _unread(state: State, environment: Environment) -> tuple[Problem, ...]:
-    """That the cluster cannot be read."""
+    """That the cluster cannot be read, or was not for too long."""
     cluster = state.view.cluster(environment.cluster_arn)
-    if cluster is None or cluster.status != "ACTIVE" or cluster.read_error is None:
+    if cluster is None or cluster.status != "ACTIVE":
         return ()
-    return (_problem("view", {"cause": cluster.read_error}),)
+    found = []
+    if cluster.stale(state.clock.monotonic()):
+        found.append(_problem("view-stale", {}))
+    if cluster.read_error is not None:
+        found.append(_problem("view", {"cause": cluster.read_error}))
+    return tuple(found)
 
 
 def _stops_held(state: State, environment: Environment, tracked: Tracked) -> tuple[Problem, ...]:

@@ -182,10 +182,7 @@ class SchedulerService:
         """R10: whether a task may carry this id: one is live, or a start with it is open, or the
         environment was deleted so lately that reads may miss one."""
         environment = self._repository.deployed_by(deployment_id)
-        cluster = None
-        if environment is not None:
-            cluster = self._state.view.cluster(environment.cluster_arn)
-        if environment is None or cluster is None or not cluster.primed:
+        if environment is None or not self._state.known(environment.cluster_arn):
             return True
         lately = self._state.reads.now() - self._state.book.window
         return (
@@ -312,10 +309,10 @@ class SchedulerService:
         """R10: the ids that a live task may still carry. Beyond the last fifty, one is dropped only
         if the cluster is known completely, no task shows it and no start with it is open."""
         ids = list(environment.deployed.items())
-        cluster = self._state.view.cluster(environment.cluster_arn)
-        if cluster is None or not cluster.primed:
+        cluster_arn = environment.cluster_arn
+        if not self._state.known(cluster_arn):
             return dict(ids)
-        open_ids = {a.intent.deployment_id for a in self._state.book.on_cluster(cluster.arn)}
+        open_ids = {a.intent.deployment_id for a in self._state.book.on_cluster(cluster_arn)}
         old = [
             (id_, digest)
             for id_, digest in ids[:-IDS_KEPT]

@@ -165,6 +165,9 @@ class Starts:
         environment = state.repository.environment(batch.environment.id)
         if environment is None or environment.deleted_at is not None:
             return "the environment was deleted"
+        unknown = state.unknown(environment.cluster_arn)
+        if unknown is not None:
+            return f"the cluster {unknown}"
         forbidden = self._forbidden(environment, batch.intent.hosts, batch.intent.id)
         if forbidden is not None:
             return forbidden

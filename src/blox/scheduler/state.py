@@ -2,7 +2,7 @@
 
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from msgspec.structs import replace
@@ -35,7 +35,7 @@ from blox.scheduler.slots import (
     settled_notes,
 )
 from blox.scheduler.tracked import Tracked
-from blox.scheduler.verdicts import Context, Cost, SlotFacts, Verdict
+from blox.scheduler.verdicts import Context, Cost, SlotFacts, Verdict, alike
 from blox.scheduler.view import ClusterView, HostSeen
 from blox.settings import Settings
 
@@ -93,11 +93,29 @@ class State:
         """Environments that had adopted tasks before this process began."""
         self._expiries: list[float] = []
         self._expiries_of = -1
+        self.slot_changed: Callable[[str, str], None] | None = None
+        """Told the environment's id and the host's ARN, synchronously, when a slot's verdict is
+        another in what people see, and when its host is gone."""
         self.doubles_seen = 0
         """Slots found with more daemons than allowed: an assumption was broken."""
 
     def now(self) -> Now:
         return Now(self.clock.monotonic(), self.reads.now())
+
+    def known(self, cluster_arn: str) -> bool:
+        """Whether the cluster was read completely, and so lately that what is not in the view can
+        be taken not to be there (R12)."""
+        return self.unknown(cluster_arn) is None
+
+    def unknown(self, cluster_arn: str) -> str | None:
+        """Why what is not in the view of the cluster may be there all the same: what a sentence
+        says of it. None: it is known."""
+        cluster = self.view.cluster(cluster_arn)
+        if cluster is None or not cluster.primed:
+            return "has not been read completely yet"
+        if cluster.stale(self.clock.monotonic()):
+            return "has not been read lately enough by the cluster-state-service"
+        return None
 
     def stamp(self) -> float:
         """ECS's time for records and stories. ECS tells it in whole seconds, so the estimate jumps
@@ -179,7 +197,10 @@ class State:
         """Judge one slot now and put the verdict on the board; None if the host is gone."""
         seen = self.view.host(host_arn)
         if seen is None:
+            there = host_arn in tracked.board.verdicts
             tracked.drop(host_arn)
+            if there and self.slot_changed is not None:
+                self.slot_changed(tracked.id, host_arn)
             return None
         if tracked.target is None:
             return None
@@ -202,6 +223,8 @@ class State:
         tracked.look_later(host_arn, self._next_look(verdict, facts, context.now.mono))
         old = tracked.board.verdicts.get(host_arn)
         tracked.board.put(host_arn, verdict, now=context.now.mono)
+        if self.slot_changed is not None and (old is None or not alike(old, verdict)):
+            self.slot_changed(tracked.id, host_arn)
         if log and (old is None or (old.kind, old.reason) != (verdict.kind, verdict.reason)):
             self._decided(tracked, host_arn, verdict)
         return verdict

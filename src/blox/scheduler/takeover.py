@@ -199,9 +199,9 @@ class Takeover:
         if migration is not None:
             why = self._scheduler.migrator.unsure(environment.id)
             moved = bool(migration.turns or migration.arrived)
-            unread = cluster is not None and cluster.status == ACTIVE and not cluster.primed
-            if moved and unread:
-                why = "its cluster has not been read completely"
+            unknown = self._state.unknown(environment.cluster_arn)
+            if moved and unknown and cluster is not None and cluster.status == ACTIVE:
+                why = f"its cluster {unknown}"
             if moved and why:
                 raise WouldStrand(
                     f"{place} takes over from service {migration.service}, and which hosts are "
@@ -251,11 +251,10 @@ class Takeover:
     def _check_daemons(self, environment: Environment) -> None:
         """Daemons of the environment run only where a former migration, whose record is lost, left
         its mark: anywhere else the service would come back beside them."""
-        cluster = self._state.view.cluster(environment.cluster_arn)
-        if cluster is None or not cluster.primed:
+        unknown = self._state.unknown(environment.cluster_arn)
+        if unknown:
             raise Conflict(
-                f"The cluster {short_id(environment.cluster_arn)} has not been read completely "
-                "yet; try again in a moment."
+                f"The cluster {short_id(environment.cluster_arn)} {unknown}; try again in a moment."
             )
         attribute = attribute_of(environment.name)
         elsewhere = sum(

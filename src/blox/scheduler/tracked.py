@@ -53,6 +53,8 @@ class Tracked:
         """Since when (monotonic) every adopted task must be shown by reads."""
         self.frozen_by: str | None = None
         """The freeze that the verdicts are about."""
+        self.stale = False
+        """Whether the verdicts are about a view that is too old to act on (R12)."""
         self.guard_stored = False
         """Whether what the guard says is being stored."""
         self.past_open_since: float | None = None

@@ -225,3 +225,14 @@ def verdict_of(
         rollout=rollout,
         next_look=next_look,
     )
+
+
+def alike(one: Verdict, other: Verdict) -> bool:
+    """Whether two verdicts are the same to people: all but how they are carried out."""
+    return (
+        one.kind is other.kind
+        and one.slot_class is other.slot_class
+        and one.reason == other.reason
+        and one.available == other.available
+        and one.details == other.details
+    )

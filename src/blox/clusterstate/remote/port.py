@@ -5,7 +5,7 @@ process, late, cut off, or one that lags behind. Names, positions and sweeps' nu
 service's; nothing in here is anybody's clock but `read_at`, which is ECS's.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -17,6 +17,11 @@ from blox.ecs.model import HostDocument, TaskDocument
 class ServiceUnavailable(Unavailable):
     """The service does not answer, or not as it should, for now. The text is for the operator:
     what happened, at which endpoint, what to do."""
+
+
+class NotWatched(ServiceUnavailable):
+    """The service does not watch the cluster, and will not because somebody asks: it says that ECS
+    has none of that name, or it was told which clusters to watch and this is none of them."""
 
 
 class PositionExpired(Exception):
@@ -46,7 +51,8 @@ class Gone(Struct, frozen=True, kw_only=True):
 
 
 class ClusterTold(Struct, frozen=True, kw_only=True):
-    """How well the service knows the cluster. It comes after every change that it covers."""
+    """How well the service knows the cluster. It comes after every change that it covers: a task
+    that sweep N found is told before N is, even if the task has changed again since."""
 
     epoch: str
     """The run of the service's process that counts the sweeps."""
@@ -60,12 +66,19 @@ Told = TaskTold | HostTold | Gone | ClusterTold
 
 
 class Listing(Struct, frozen=True, kw_only=True):
-    """Everything that the service has of one cluster; what changed meanwhile may be in it."""
+    """Everything that the service has of one cluster; what changed meanwhile may be in it.
+
+    Made in this order: `position`, `cluster`, tasks, hosts. So what `cluster` covers is listed, and
+    every change that came after it was read is told to who follows from `position`.
+    """
 
     position: str
     """Where to follow from."""
     tasks: tuple[TaskTold, ...]
     hosts: tuple[HostTold, ...]
+    cluster: ClusterTold | None = None
+    """How well the cluster was known before it was listed; None where the service has never watched
+    it before."""
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
@@ -77,18 +90,26 @@ class Ticket(Struct, frozen=True, kw_only=True):
 
 class StateService(Protocol):
     """One cluster-state-service, or several of which one is used at a time. Every method may raise
-    ServiceUnavailable."""
+    ServiceUnavailable; who is refused by one tries again, and gets another."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: its endpoint."""
+        ...
 
     async def listing(self, cluster_arn: str) -> Listing:
         """All of one cluster. A cluster that the service does not watch yet is watched from then
-        on."""
+        on. Raises NotWatched when it will not."""
         ...
 
-    def follow(self, cluster_arn: str, position: str) -> AsyncIterator[tuple[str, Sequence[Told]]]:
+    def follow(
+        self, cluster_arn: str, position: str
+    ) -> AsyncGenerator[tuple[str, Sequence[Told]], None]:
         """What changes after `position`: batches, each with the position that it comes to; an
-        empty batch is a heartbeat. Never ends by itself. Raises PositionExpired."""
+        empty batch is a heartbeat. The first one, empty or not, comes at once. Never ends by
+        itself. Raises PositionExpired."""
         ...
 
     async def request_sweep(self, cluster_arn: str) -> Ticket:
-        """Have the cluster swept."""
+        """Have the cluster swept. Raises NotWatched."""
         ...
