@@ -83,6 +83,11 @@ class PacingSettings:
     rollout_share: float = 0.4
     """Replacements: their stops and starts."""
     read_share: float = 0.5
+    state_read_share: float = 0.4
+    """Reads of a cluster-state-service, which keeps the view of others."""
+    follower_read_share: float = 0.1
+    """Reads of a scheduler whose view a cluster-state-service keeps: together they are what one
+    process would read."""
     read_rate_without_queue: float = 2.0
     """Reads a second when sweeps are all there is."""
     rates: Mapping[str, tuple[float, float]] = field(default_factory=dict)

@@ -23,8 +23,12 @@ class Part(StrEnum):
     """Know the clusters: `daemon-scheduler --observe`, and the half of one that acts."""
     ACT = "act"
     """Start and stop daemons."""
+    STATE = "state"
+    """Know the clusters, and all there are: `cluster-state-service`."""
     QUEUE = "queue"
     """Hear of changes within a second, from an SQS queue."""
+    STREAM = "stream"
+    """The same from a Kinesis stream: `cluster-state-service` alone."""
     AUDIT = "audit"
     """`blox audit`."""
     DOCTOR = "doctor"
@@ -53,6 +57,7 @@ class Resource(StrEnum):
     PRINCIPAL = "principal"
     """The user or role whose own permissions are asked for."""
     QUEUE = "queue"
+    STREAM = "stream"
     BUS = "event-bus"
     RULE = "rule"
 
@@ -113,39 +118,40 @@ def _grant(
 
 
 _LOOK: Final = (Part.OBSERVE, Part.AUDIT, Part.DOCTOR, Part.MIGRATE, Part.VERIFY)
+_SEE: Final = (*_LOOK, Part.STATE)
 _SERVICES: Final = (Part.AUDIT, Part.DOCTOR, Part.MIGRATE)
 
 GRANTS: Final[tuple[Grant, ...]] = (
     _grant(
         "ecs:DescribeClusters",
         Resource.CLUSTER,
-        _LOOK,
+        _SEE,
         "Find a cluster's ARN and whether it is still there; test how old a signature may be.",
     ),
     _grant(
         "ecs:ListContainerInstances",
         Resource.CLUSTER,
-        _LOOK,
+        _SEE,
         "Find every host.",
     ),
     _grant(
         "ecs:DescribeContainerInstances",
         Resource.HOST,
-        _LOOK,
+        _SEE,
         "Know a host's state, attributes and what is free on it.",
         conditions=(IN_CLUSTER,),
     ),
     _grant(
         "ecs:ListTasks",
         Resource.ANY,
-        _LOOK,
+        _SEE,
         "Find every task, of whomever, so that nothing is doubled.",
         conditions=(IN_CLUSTER,),
     ),
     _grant(
         "ecs:DescribeTasks",
         Resource.TASK,
-        _LOOK,
+        _SEE,
         "Know what a task is, where, and how it fares.",
         conditions=(IN_CLUSTER,),
     ),
@@ -178,8 +184,9 @@ GRANTS: Final[tuple[Grant, ...]] = (
     _grant(
         "ecs:ListClusters",
         Resource.ANY,
-        (Part.DOCTOR,),
+        (Part.DOCTOR, Part.STATE),
         "Look at every cluster when none is named. The action has no resource.",
+        when="what names no cluster",
     ),
     _grant(
         "ecs:StartTask",
@@ -281,8 +288,26 @@ GRANTS: Final[tuple[Grant, ...]] = (
     _grant(
         "sqs:GetQueueAttributes",
         Resource.QUEUE,
-        (Part.DOCTOR,),
+        (Part.DOCTOR, Part.STATE),
         "Tell how far behind the queue is, and whether it has a dead-letter queue.",
+    ),
+    _grant(
+        "kinesis:ListShards",
+        Resource.STREAM,
+        (Part.STREAM,),
+        "Find the shards of the stream, those that come by resharding included.",
+    ),
+    _grant(
+        "kinesis:GetShardIterator",
+        Resource.STREAM,
+        (Part.STREAM,),
+        "Go on in each shard where the last process stopped.",
+    ),
+    _grant(
+        "kinesis:GetRecords",
+        Resource.STREAM,
+        (Part.STREAM,),
+        "Hear of changes.",
     ),
     _grant(
         "events:ListRuleNamesByTarget",
@@ -343,6 +368,8 @@ class Where(Struct, frozen=True, kw_only=True):
     """ARNs of users and roles whose permissions may be asked for."""
     queues: tuple[str, ...] = ()
     """Names."""
+    streams: tuple[str, ...] = ()
+    """Names."""
     buses: tuple[str, ...] = ("default",)
     """Names."""
 
@@ -375,6 +402,7 @@ def resources(resource: Resource, where: Where) -> tuple[str, ...]:
     events = f"arn:{where.partition}:events:{where.region}:{where.account}"
     iam = f"arn:{where.partition}:iam::{where.account}"
     queues = f"arn:{where.partition}:sqs:{where.region}:{where.account}"
+    streams = f"arn:{where.partition}:kinesis:{where.region}:{where.account}:stream"
     match resource:
         case Resource.ANY:
             return ("*",)
@@ -394,6 +422,8 @@ def resources(resource: Resource, where: Where) -> tuple[str, ...]:
             return where.principals or (f"{iam}:role/*", f"{iam}:user/*")
         case Resource.QUEUE:
             return tuple(f"{queues}:{name}" for name in where.queues or ("*",))
+        case Resource.STREAM:
+            return tuple(f"{streams}/{name}" for name in where.streams or ("*",))
         case Resource.BUS:
             return tuple(f"{events}:event-bus/{name}" for name in where.buses or ("*",))
         case Resource.RULE:
@@ -447,6 +477,7 @@ _SIDS: Final[Mapping[Resource, str]] = {
     Resource.ROLE: "PassRoles",
     Resource.PRINCIPAL: "AskIam",
     Resource.QUEUE: "Queue",
+    Resource.STREAM: "Stream",
     Resource.BUS: "EventBus",
     Resource.RULE: "Rules",
 }

@@ -67,7 +67,7 @@ class Aws:
 
     region: str
     endpoints: Mapping[str, Endpoint]
-    """Of "ecs", "sqs", "sts", "events" and "iam"."""
+    """Of "ecs", "sqs", "kinesis", "sts", "events" and "iam"."""
     credentials: RenewedCredentials
 
     def transport(self, service: Service, *, clock: Clock) -> AwsHttp:
@@ -103,7 +103,7 @@ async def find_aws(clock: Clock, *, environ: Mapping[str, str] = os.environ) -> 
     if trouble:
         _log.warning("the AWS configuration cannot be read", problem=trouble)
     endpoints = {}
-    for service in ("ecs", "sqs", "sts", "events", "iam"):
+    for service in ("ecs", "sqs", "kinesis", "sts", "events", "iam"):
         profile = ProfileEndpoints()
         if session is not None:
             profile = profile_endpoints(session, configured_name(service))

@@ -4,30 +4,33 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 import blox
-from blox.app import told
+from blox.app import told, told_aws
 from blox.app.aws import Aws
 from blox.app.delays import StartDelays, TimedActs
+from blox.app.followed import StateFeed
 from blox.app.gauges import Gauges
 from blox.app.meter import CallMeter
 from blox.app.notices import Notices, receivers_of
 from blox.app.plan import Plan
 from blox.app.reads import ReadingTransport, ReadsOnly
+from blox.app.told_view import PrimedLines
 from blox.base.ambient import Clock, Entropy
 from blox.base.errors import BloxError
 from blox.base.tasks import TaskSet
 from blox.clusterstate.ingest import Ingest
 from blox.clusterstate.sqs import SqsMessage, SqsSource
 from blox.clusterstate.view import View
-from blox.ecs.aws import ECS, EVENTS, GET_CALLER_IDENTITY, SQS, STS, identity_of
+from blox.ecs.aws import ECS, EVENTS, SQS, STS
 from blox.ecs.client import EcsClient, Notice
 from blox.ecs.events import HostEvent, TaskEvent
 from blox.ecs.pacing import Category, Kind, Pacer
-from blox.ecs.port import EcsReads, Lost, NotSent, Transport
+from blox.ecs.port import EcsReads, Transport
 from blox.http.metrics import Metrics
 from blox.http.operations import Operation
 from blox.scheduler.api import ProcessInfo, operations
@@ -44,8 +47,6 @@ STORE_PROBE: Final = 2.0
 """Seconds between two attempts to write while the store takes no intents."""
 _PROBE_KEY: Final = "/blox/probe"
 """Outside of what is loaded; deleted by the write after the one that makes it."""
-IDENTITY_RETRY: Final = (5.0, 15.0, 60.0, 300.0)
-"""Seconds until STS is asked again who we are."""
 STOPPING: Final = "This process is stopping."
 STARTING: Final = "This process has not loaded its records yet."
 
@@ -71,13 +72,9 @@ class SchedulerProcess:
         self.meter = CallMeter(
             self._metrics,
             credentials_refused=aws.credentials.refused,
-            news=told.tell_call_news,
+            news=told_aws.tell_call_news,
         )
-        self.pacer = Pacer(
-            clock,
-            settings.pacing,
-            read_rate=None if plan.queue else settings.pacing.read_rate_without_queue,
-        )
+        self.pacer = _pacer(plan, clock)
         self.client = EcsClient(
             self._ecs_transport(),
             clock=clock,
@@ -88,9 +85,12 @@ class SchedulerProcess:
         )
         self.repository = Repository(store, deployments_kept=settings.scheduler.deployments_kept)
         self._delays = StartDelays(clock, observe=self._metrics.start_delayed)
+        self._followed = self._state_feed()
         self._compose(ReadsOnly(self.client) if plan.observe else self.client, entropy)
         self.service = SchedulerService(self.scheduler, entropy)
         self._gauges = Gauges(self._metrics, self.scheduler, self.view, conditions=self.conditions)
+        if self._followed is not None:
+            self._followed.show(self._metrics, self.view)
         self.ingest = self._ingest()
         self._notices = self._notices_to(entropy)
 
@@ -104,6 +104,7 @@ class SchedulerProcess:
             settings=settings.view,
             clusters=plan.clusters,
             queue=plan.queue is not None,
+            feeder=None if self._followed is None else self._followed.feeder,
         )
         self.scheduler = Scheduler(
             self.repository,
@@ -126,6 +127,17 @@ class SchedulerProcess:
         self._transports.append(transport)
         return self.meter.watch(transport, service)
 
+    def _state_feed(self) -> StateFeed | None:
+        if not self._plan.css_endpoints:
+            return None
+        return StateFeed(
+            self._plan.css_endpoints,
+            self._clock,
+            settings=self._plan.settings,
+            ecs_now=self.client.now,
+            delays=self._delays,
+        )
+
     def _notices_to(self, entropy: Entropy) -> Notices:
         plan = self._plan
         return Notices(
@@ -140,6 +152,9 @@ class SchedulerProcess:
 
     def _events_transport(self) -> Transport:
         return self._transport(self._aws.transport(EVENTS, clock=self._clock), EVENTS.name)
+
+    def _sts_transport(self) -> Transport:
+        return self._transport(self._aws.transport(STS, clock=self._clock), "sts")
 
     def _hands(self) -> Hands | None:
         if self._plan.observe:
@@ -176,11 +191,11 @@ class SchedulerProcess:
         await self.repository.load()
         self.view.subscribe(self._delays.touched)
         self.view.subscribe(
-            told.PrimedLines(
+            PrimedLines(
                 self.view,
                 self._clock,
                 answered=lambda: self.meter.answered("ecs"),
-                mode=told.mode_of(self._plan),
+                more=told.primed_says(self._plan),
             ).touched
         )
         self._notices.start()
@@ -199,7 +214,10 @@ class SchedulerProcess:
             ),
             name="opening",
         )
-        self._tasks.start(self._identify(), name="identity")
+        self._tasks.start(
+            told_aws.identify(self._aws, self._sts_transport, now=self.client.now),
+            name="identity",
+        )
         self._tasks.start(self._probe_store(), name="store probe", eternal=True)
         self._tasks.start(self._notices.watch(), name="notices", eternal=True)
         self._reason = None
@@ -207,6 +225,9 @@ class SchedulerProcess:
     async def watch(self) -> None:
         """Raises BackgroundTaskEnded when a part has broken, which is a defect."""
         await self._tasks.watch()
+
+    async def quiet(self) -> None:
+        """Calls that are under way are for `stop`; no stream waits for them."""
 
     async def stop(self, *, broken: bool = False) -> None:
         """Take no more work, await what is due and record it. Requests are still answered.
@@ -229,6 +250,8 @@ class SchedulerProcess:
     async def close(self) -> None:
         """End everything that is left; after `stop`, and when nobody asks anything any more."""
         await self.view.close()
+        if self._followed is not None:
+            await self._followed.close()
         await self._notices.close()
         await self._tasks.close()
         for transport in self._transports:
@@ -248,33 +271,6 @@ class SchedulerProcess:
         return list(
             dict.fromkeys((*self._plan.clusters, *self.view.clusters, *self._stored_clusters()))
         )
-
-    async def _identify(self) -> None:
-        """Who we are, for the log alone."""
-        if not self._aws.knows_identity:
-            told.tell_identity(None, why="ECS's endpoint is overridden and STS's is not")
-            return
-        transport = self._transport(self._aws.transport(STS, clock=self._clock), "sts")
-        attempt, last = 0, ""
-        while True:
-            why = ""
-            try:
-                answer = await transport.send(
-                    "GetCallerIdentity", GET_CALLER_IDENTITY, date=self.client.now
-                )
-                identity = identity_of(answer)
-                if identity is not None:
-                    told.tell_identity(identity)
-                    await transport.close()
-                    return
-                why = f"STS answered HTTP {answer.status}"
-            except (NotSent, Lost) as error:
-                why = error.cause
-            if why != last:
-                told.tell_identity(None, why=why)
-            last = why
-            await asyncio.sleep(IDENTITY_RETRY[min(attempt, len(IDENTITY_RETRY) - 1)])
-            attempt += 1
 
     async def _probe_store(self) -> None:
         """While the store takes no intents, try to write: the work whose intent failed may be gone
@@ -347,12 +343,24 @@ class SchedulerProcess:
             found.append(_condition("ecs-unreachable", url=url, cause=unreached))
         if self.ingest is not None and self.ingest.condition is not None:
             found.append(_condition("queue", cause=self.ingest.condition))
+        if self._followed is not None and self._followed.problem is not None:
+            found.append(_condition("state-service", cause=self._followed.problem))
         return found
 
     def notes(self) -> tuple[str, ...]:
         """What an operator should know and that makes nothing unhealthy."""
         notices = tuple(notice.sentence for notice in self.client.notices)
-        return (*notices, *self.view.problems())
+        followed = () if self._followed is None else (self._followed.note,)
+        return (*followed, *notices, *self.view.problems())
+
+
+def _pacer(plan: Plan, clock: Clock) -> Pacer:
+    """How fast this process may call. Who follows a cluster-state-service leaves it most reads;
+    who sees changes by sweeps alone reads slowly, all day long."""
+    pacing = plan.settings.pacing
+    if plan.css_endpoints:
+        return Pacer(clock, replace(pacing, read_share=pacing.follower_read_share))
+    return Pacer(clock, pacing, read_rate=None if plan.queue else pacing.read_rate_without_queue)
 
 
 def _condition(code: str, **details: str) -> Problem:

@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from blox.app.view_gauges import ViewGauges
 from blox.base.ids import short_id
-from blox.clusterstate.counters import Counters
 from blox.clusterstate.view import View
 from blox.ecs.client import Notice, NoticeKind
 from blox.ecs.model import Task
+from blox.http.counted import CONDITION
 from blox.http.metrics import (
-    CONDITION,
     DECISION_WAIT,
     HOSTS_ONLY_DAEMONS,
-    RECENT_CHANGES,
     Coverage,
     Metrics,
     ReasonCount,
@@ -23,15 +22,7 @@ from blox.scheduler.reasons import REASONS
 from blox.scheduler.report import Problem
 from blox.scheduler.scheduler import Scheduler
 
-_RESULTS = {
-    "events_applied": "applied",
-    "events_known": "known",
-    "events_too_old": "too-old",
-    "events_ignored": "ignored",
-    "messages_rejected": "rejected",
-}
-"""Field of `Counters` → what became of a message."""
-CONDITIONS: Final = ("store", "credentials", "ecs-unreachable", "queue")
+CONDITIONS: Final = ("store", "credentials", "ecs-unreachable", "queue", "state-service")
 """What can be wrong with the process as a whole."""
 ONLY_DAEMONS_EVERY: Final = 30.0
 """Seconds: looking at every task of every host is not for each scrape."""
@@ -54,28 +45,24 @@ class Gauges:
         self._scheduler = scheduler
         self._view = view
         self._conditions = conditions
-        self._began = scheduler.state.clock.monotonic()
+        self._of_view = ViewGauges(metrics, view, scheduler.state.clock)
         self._waiting: dict[str, tuple[object, float]] = {}
         """Environment → what was seen waiting to be judged there, and since when."""
         self._only_daemons: dict[str, float] = {}
         self._only_daemons_at = float("-inf")
-        self._counted = Counters()
         self._doubles = 0
         scheduler.reconciler.observe_pass = metrics.reconciled
-        metrics.watch_queue_lag(self._queue_lag)
-        metrics.watch_view_age(self._view_age)
         metrics.watch_slots(self._slots)
         metrics.watch_reasons(self._reasons)
         metrics.watch_host_seconds_without_daemon(self._host_seconds)
         metrics.watch_coverage(self._coverage)
         metrics.watch(CONDITION, self._conditions_now)
         metrics.watch(DECISION_WAIT, self._decision_wait)
-        metrics.watch(RECENT_CHANGES, self._changes)
         metrics.watch(HOSTS_ONLY_DAEMONS, lambda: self._only_daemons)
 
     async def render(self) -> bytes:
         """Everything, as Prometheus reads it."""
-        self._count_messages()
+        self._of_view.count_messages()
         for _ in range(self._scheduler.state.doubles_seen - self._doubles):
             self._metrics.assumption_broken("double")
         self._doubles = self._scheduler.state.doubles_seen
@@ -86,29 +73,6 @@ class Gauges:
         """The ECS client noticed something: that S does not hold is an assumption broken."""
         if notice.kind in (NoticeKind.AGE_LIMIT, NoticeKind.FENCE_OFF):
             self._metrics.assumption_broken("S")
-
-    def _count_messages(self) -> None:
-        now = self._view.counters
-        for field, result in _RESULTS.items():
-            for _ in range(getattr(now, field) - getattr(self._counted, field)):
-                self._metrics.message(result)
-            setattr(self._counted, field, getattr(now, field))
-
-    def _queue_lag(self) -> float | None:
-        counters = self._view.counters
-        if not counters.events_applied + counters.events_known + counters.events_too_old:
-            return None
-        return counters.queue_lag
-
-    def _view_age(self) -> dict[str, float]:
-        now = self._scheduler.state.clock.monotonic()
-        ages = {}
-        for arn in self._view.clusters:
-            seen = self._view.cluster(arn)
-            if seen is not None:
-                swept_at = self._began if seen.swept_at is None else seen.swept_at
-                ages[short_id(arn)] = now - swept_at
-        return ages
 
     def _slots(self) -> Iterable[SlotCount]:
         state = self._scheduler.state
@@ -175,10 +139,6 @@ class Gauges:
                 waiting[id_] = (tracked.dirty, since if before is tracked.dirty else now)
         self._waiting = waiting
         return {"": now - min((since for _, since in waiting.values()), default=now)}
-
-    def _changes(self) -> dict[str, float]:
-        tally = self._view.changes()
-        return {} if tally is None else {"event": tally.told, "sweep": tally.missed}
 
     async def _look_for_only_daemons(self) -> None:
         """Count, for each cluster, the hosts that ECS would remove if our daemons did not run

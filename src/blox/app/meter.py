@@ -13,7 +13,7 @@ import structlog
 from blox.ecs.errors import CREDENTIAL_CODES, DENIED_CODES, SIGNATURE_CODES, THROTTLE_CODES
 from blox.ecs.port import Lost, NotSent, Permit, Transport, WireAnswer
 from blox.ecs.wire import error_of
-from blox.http.metrics import Metrics
+from blox.http.counted import Counted
 
 REFUSED_RUNNING: Final = 3
 """So many signatures refused without one accepted in between are no test of ours any more: the
@@ -55,7 +55,7 @@ class CallMeter:
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: Counted,
         *,
         credentials_refused: Callable[[], None] = lambda: None,
         news: Callable[[str, str, Outcome, str], None] = lambda *_: None,

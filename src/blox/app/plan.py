@@ -38,6 +38,9 @@ class Plan:
     """The SQLite file's path."""
     queue: str | None = None
     """The name or URL of the SQS queue that brings ECS's events; None: sweeps are all there is."""
+    css_endpoints: Sequence[str] = ()
+    """HOST:PORT or URLs of cluster-state-services that keep the view instead of this process, in
+    the order in which they are tried. None: it reads ECS itself."""
     clusters: Sequence[str] = ()
     """Names or ARNs of clusters to watch before any environment is there. Restricts nothing."""
     observe: bool = False
@@ -66,6 +69,41 @@ def cluster_named(text: str) -> str:
     if not is_cluster_reference(text):
         raise InvalidInput(f"--cluster {text!r} is neither a cluster's name nor its ARN.")
     return text
+
+
+def state_services(endpoints: Sequence[str], *, queue: str | None) -> tuple[str, ...]:
+    """The cluster-state-services to follow. Raises InvalidInput for what is no endpoint, and where
+    a queue is named too: whoever keeps the view reads it."""
+    if endpoints and queue:
+        raise InvalidInput(
+            "--queue and --css-endpoint exclude each other: give the queue to the "
+            "cluster-state-service, which reads it for everybody who follows. Two readers of one "
+            "queue take each other's events."
+        )
+    for endpoint in endpoints:
+        problem = _endpoint_problem(endpoint)
+        if problem is not None:
+            raise InvalidInput(f"--css-endpoint {endpoint!r}: {problem}")
+    return tuple(dict.fromkeys(endpoint.rstrip("/") for endpoint in endpoints))
+
+
+def _endpoint_problem(endpoint: str) -> str | None:
+    """Why no service can answer there; None when one can."""
+    needed = "HOST:PORT is needed, as in 127.0.0.1:3000."
+    if not endpoint.isprintable() or " " in endpoint or "\\" in endpoint:
+        return "it has characters that no endpoint has."
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+        port = parts.port
+    except ValueError:
+        return needed
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        return needed
+    if port is None and "://" not in endpoint:
+        return needed
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        return "an endpoint has no user, query or fragment."
+    return None
 
 
 def notify_to(urls: Sequence[str], bus: str | None, environ: Mapping[str, str]) -> Notify:

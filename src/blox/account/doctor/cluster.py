@@ -44,6 +44,8 @@ def judge_cluster(facts: Facts, cluster: ClusterFacts) -> list[Finding]:
             )
         ]
     survey = cluster.survey
+    if facts.state_service:
+        return [*_hosts(cluster, survey), *_reads(facts, cluster, survey)]
     return [
         *_hosts(cluster, survey),
         *_reads(facts, cluster, survey),
@@ -222,9 +224,14 @@ def _families(cluster: ClusterFacts) -> tuple[str, ...]:
     return tuple(sorted(names - {"blox-doctor"}))
 
 
+def _part(facts: Facts) -> Part:
+    """What is to be allowed at least."""
+    return Part.STATE if facts.state_service else Part.OBSERVE
+
+
 def _reads(facts: Facts, cluster: ClusterFacts, survey: Survey) -> list[Finding]:
     found: list[Finding] = []
-    needed = _needed(Part.OBSERVE)
+    needed = _needed(_part(facts))
     denied = [p.action for p in _of(cluster, *needed) if p.verdict is Verdict.DENIED]
     name = cluster.name
     if denied:
@@ -251,7 +258,7 @@ def _reads(facts: Facts, cluster: ClusterFacts, survey: Survey) -> list[Finding]
         found.append(_reads_well(facts, cluster, survey))
     extra = _needed(Part.AUDIT, but=(Part.OBSERVE,))
     lacking = [p.action for p in _of(cluster, *extra) if p.verdict is Verdict.DENIED]
-    if lacking:
+    if lacking and not facts.state_service:
         found.append(
             note(
                 "reads",
@@ -269,7 +276,7 @@ def _reads(facts: Facts, cluster: ClusterFacts, survey: Survey) -> list[Finding]
 def _reads_well(facts: Facts, cluster: ClusterFacts, survey: Survey) -> Finding:
     calls = sweep_calls(survey)
     sweep = f"; a sweep of this cluster is {counted(calls, 'call')}" if calls else ""
-    needed = _of(cluster, *_needed(Part.OBSERVE))
+    needed = _of(cluster, *_needed(_part(facts)))
     unknown = [p.action for p in needed if p.verdict is Verdict.UNKNOWN]
     open_ = f"; not tried, as there was nothing to read: {', '.join(unknown)}" if unknown else ""
     if facts.principal_given and facts.iam is not None:

@@ -150,6 +150,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """Somebody named the principal: its permissions are judged, not the caller's."""
     iam: Trouble | None = None
     """Why IAM could not say what is allowed."""
+    state_service: bool = False
+    """Judge for a cluster-state-service, which only reads."""
     tried_writes: bool = False
     """Acting calls were tried on nothing."""
     clock_behind: float | None = None

@@ -28,13 +28,13 @@ def judge(facts: Facts) -> Report:
             _account(facts),
             *_elsewhere(facts),
             *_clock(facts),
-            *_dates(facts),
+            *(() if facts.state_service else _dates(facts)),
             *_iam(facts),
             *_listing(facts),
             *(finding for cluster in facts.clusters for finding in judge_cluster(facts, cluster)),
             *judge_queue(facts),
             *_load(facts),
-            _assumptions(facts),
+            *(() if facts.state_service else (_assumptions(facts),)),
         )
     )
 

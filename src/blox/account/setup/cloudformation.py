@@ -75,15 +75,16 @@ def cloudformation(template: Template) -> str:
     """The template's text."""
     permitted = template.permitted
     policies = documents(statements(permitted), limit=LIMIT - ROOM)
-    names = [f"SchedulerPolicy{number or ''}" for number in _numbers(len(policies))]
-    resources = {**_feed(template), **_role(template.runs_on)}
-    roles: list[Yaml] = [Tag("Ref", name) for name in resources if name == "SchedulerRole"]
+    prefix = _prefix(permitted)
+    names = [f"{prefix}Policy{number or ''}" for number in _numbers(len(policies))]
+    resources = {**_feed(template), **_role(template)}
+    roles: list[Yaml] = [Tag("Ref", name) for name in resources if name == f"{prefix}Role"]
     for place, (name, found) in enumerate(zip(names, policies, strict=True)):
         policy = _policy(found, permitted, roles)
         resources[name] = policy if place else Noted(POLICY_WHY, policy)
     body: dict[str, Yaml] = {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "blox - a queue of ECS events and a policy for its daemon-scheduler",
+        "Description": f"blox - a queue of ECS events and a policy for its {permitted.service}",
     }
     parameters = _parameters(resources)
     if parameters:
@@ -189,7 +190,7 @@ def _delivery(queue: str) -> Yaml:
 
 def _policy(found: Sequence[Statement], permitted: Permitted, roles: Sequence[Yaml]) -> Yaml:
     properties: dict[str, Yaml] = {
-        "Description": f"blox daemon-scheduler reading the queue {permitted.queue}"
+        "Description": f"blox {permitted.service} reading the queue {permitted.queue}"
     }
     if roles:
         properties["Roles"] = roles
@@ -232,7 +233,13 @@ def _text(value: str, permitted: Permitted) -> Yaml:
     return Tag("Sub", value) if "${" in value else value
 
 
-def _role(runs_on: RunsOn) -> dict[str, Yaml]:
+def _prefix(permitted: Permitted) -> str:
+    """What the names of the service's own resources begin with."""
+    return "StateService" if permitted.state else "Scheduler"
+
+
+def _role(template: Template) -> dict[str, Yaml]:
+    runs_on, prefix = template.runs_on, _prefix(template.permitted)
     if runs_on is RunsOn.ELSEWHERE:
         return {}
     service, key = trust(runs_on)
@@ -244,18 +251,18 @@ def _role(runs_on: RunsOn) -> dict[str, Yaml]:
     if key is not None:
         statement["Condition"] = {"StringEquals": {key: Tag("Ref", "AWS::AccountId")}}
     found: dict[str, Yaml] = {
-        "SchedulerRole": {
+        f"{prefix}Role": {
             "Type": "AWS::IAM::Role",
             "Properties": {
-                "Description": "blox daemon-scheduler",
+                "Description": f"blox {template.permitted.service}",
                 "AssumeRolePolicyDocument": {"Version": VERSION, "Statement": [statement]},
             },
         }
     }
     if runs_on is RunsOn.EC2:
-        found["SchedulerProfile"] = {
+        found[f"{prefix}Profile"] = {
             "Type": "AWS::IAM::InstanceProfile",
-            "Properties": {"Roles": [Tag("Ref", "SchedulerRole")]},
+            "Properties": {"Roles": [Tag("Ref", f"{prefix}Role")]},
         }
     return found
 
@@ -271,9 +278,11 @@ def _parameters(resources: Mapping[str, Yaml]) -> dict[str, Yaml]:
 
 
 def _outputs(template: Template, policies: Sequence[str]) -> Yaml:
+    prefix = _prefix(template.permitted)
+    word = "service" if template.permitted.state else "scheduler"
     found: dict[str, Yaml] = {
         "Queue": {
-            "Description": "For daemon-scheduler --queue",
+            "Description": f"For {template.permitted.service} --queue",
             "Value": Tag("GetAtt", "Events.QueueName"),
         },
         "DeadLetterQueue": {
@@ -285,12 +294,12 @@ def _outputs(template: Template, policies: Sequence[str]) -> Yaml:
         found[f"{name}Arn"] = {"Description": "What may be done", "Value": Tag("Ref", name)}
     if template.runs_on is not RunsOn.ELSEWHERE:
         found["RoleArn"] = {
-            "Description": "The role of the scheduler",
-            "Value": Tag("GetAtt", "SchedulerRole.Arn"),
+            "Description": f"The role of the {word}",
+            "Value": Tag("GetAtt", f"{prefix}Role.Arn"),
         }
     if template.runs_on is RunsOn.EC2:
         found["InstanceProfile"] = {
-            "Description": "Launch the scheduler's machine with it",
-            "Value": Tag("Ref", "SchedulerProfile"),
+            "Description": f"Launch the {word}'s machine with it",
+            "Value": Tag("Ref", f"{prefix}Profile"),
         }
     return found

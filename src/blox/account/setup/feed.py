@@ -125,11 +125,15 @@ def trust(runs_on: RunsOn) -> tuple[str, str | None]:
 def heading(template: Template) -> tuple[str, ...]:
     """The first lines of every template."""
     permitted = template.permitted
-    mode = "only observes" if permitted.observe else "starts and stops daemons"
+    mode = "a scheduler that starts and stops daemons"
+    if permitted.observe:
+        mode = "a scheduler that only observes"
+    if permitted.state:
+        mode = "a service that only reads"
     return (
-        f"What a daemon-scheduler of blox {template.version} needs in one account and region: a "
+        f"What a {permitted.service} of blox {template.version} needs in one account and region: a "
         "queue of",
-        f"ECS's events, and a policy for a scheduler that {mode}. Printed by",
+        f"ECS's events, and a policy for {mode}. Printed by",
         f"  {template.made_by}",
         "Not tried on a real account so far.",
     )

@@ -54,6 +54,10 @@ class Options(Struct, frozen=True, kw_only=True):
     bus: str | None = None
     migrate: bool = False
     observe: bool = False
+    state: bool = False
+    """For a cluster-state-service."""
+    stream: str = ""
+    """The Kinesis stream that it reads; then `queue` is ""."""
 
 
 # --- Asking ---------------------------------------------------------------------------------------
@@ -189,6 +193,8 @@ def permitted_for(found: Found | None, blanks: Blanks, options: Options) -> Perm
     partition = blanks.partition if found is None else found.partition
     account = blanks.account if found is None else found.account
     clusters = (Served(name=blanks.cluster),) if found is None else found.clusters
+    if found is None and options.state:
+        clusters = ()
     roles = () if found is None else found.roles
     if needs_families(found, options):
         clusters = tuple(Served(name=served.name, families=(blanks.family,)) for served in clusters)
@@ -203,18 +209,20 @@ def permitted_for(found: Found | None, blanks: Blanks, options: Options) -> Perm
         bus=options.bus,
         migrate=options.migrate,
         observe=options.observe,
+        state=options.state,
+        stream=options.stream,
     )
 
 
 def needs_families(found: Found | None, options: Options) -> bool:
     """Whether what is to be started has to stay blank."""
-    if options.observe:
+    if options.observe or options.state:
         return False
     return found is None or not any(served.families for served in found.clusters)
 
 
 def looked_at(found: Found | None, options: Options) -> tuple[str, ...]:
     """Names of clusters where nothing may be started, because others have the environments."""
-    if found is None or options.observe or needs_families(found, options):
+    if found is None or options.observe or options.state or needs_families(found, options):
         return ()
     return tuple(served.name for served in found.clusters if not served.families)

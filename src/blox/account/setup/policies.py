@@ -1,4 +1,5 @@
-"""The least that a daemon-scheduler must be allowed, for its clusters, families and roles.
+"""The least that a daemon-scheduler must be allowed, for its clusters, families and roles; and a
+cluster-state-service, for its clusters or all there are.
 
 `blox.account.permissions` says which action needs which kind of resource; here these become the
 statements of one scheduler: what it may start is told apart by cluster, what it stops and marks is
@@ -30,6 +31,7 @@ LIMIT: Final = 6144
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
 ATTACHED: Final = 10
 """Managed policies that a role may have, unless AWS has raised it (same page)."""
+_LIST: Final = "ecs:ListClusters"
 VERSION: Final = "2012-10-17"
 """Of the policy language, not of the policy."""
 
@@ -45,22 +47,32 @@ class Served(Struct, frozen=True, kw_only=True):
 
 
 class Permitted(Struct, frozen=True, kw_only=True):
-    """What one scheduler is for. Every text may hold a template's `${…}` instead of a value."""
+    """What one service is for. Every text may hold a template's `${…}` instead of a value."""
 
     partition: str
     region: str
     account: str
     clusters: tuple[Served, ...]
+    """None: every cluster; of a cluster-state-service alone."""
     roles: tuple[str, ...] = ()
     """ARNs of the roles that its tasks get."""
     queue: str
-    """The name of the queue that it reads."""
+    """The name of the queue that it reads; "" for none."""
+    stream: str = ""
+    """The name of the Kinesis stream that it reads in place of a queue."""
     bus: str | None = None
     """The name of the event bus that it tells notices to."""
     migrate: bool = False
     """Whether `blox migrate` is to work."""
     observe: bool = False
     """Start, stop and mark nothing."""
+    state: bool = False
+    """It is a cluster-state-service, which only reads."""
+
+    @property
+    def service(self) -> str:
+        """Its name."""
+        return "cluster-state-service" if self.state else "daemon-scheduler"
 
     @property
     def queue_arn(self) -> str:
@@ -95,13 +107,16 @@ _SIDS: Final[Mapping[tuple[Resource, bool], str]] = {
     (Resource.HOST, True): "MarkHosts",
     (Resource.ROLE, False): "PassRoles",
     (Resource.QUEUE, False): "Queue",
+    (Resource.STREAM, False): "Stream",
     (Resource.BUS, False): "Notices",
 }
 """By resource, and whether something is done to it."""
 
 
 def parts_of(permitted: Permitted) -> tuple[Part, ...]:
-    """What the scheduler does, in the words of the table of permissions."""
+    """What the service does, in the words of the table of permissions."""
+    if permitted.state:
+        return (Part.STATE, Part.STREAM if permitted.stream else Part.QUEUE)
     parts = [Part.OBSERVE, Part.QUEUE]
     if not permitted.observe:
         parts.append(Part.ACT)
@@ -113,9 +128,9 @@ def parts_of(permitted: Permitted) -> tuple[Part, ...]:
 
 
 def statements(permitted: Permitted) -> tuple[Statement, ...]:
-    """What the scheduler needs and nothing else: what it reads, what it does, and what it needs
+    """What the service needs and nothing else: what it reads, what it does, and what it needs
     besides ECS. Each Sid is there once."""
-    grants = grants_for(*parts_of(permitted))
+    grants = [grant for grant in grants_for(*parts_of(permitted)) if _asked(grant, permitted)]
     ecs = [grant for grant in grants if grant.service == "ecs"]
     found = [
         *_grouped([g for g in ecs if not _acts(g)], _where(permitted, permitted.clusters)),
@@ -123,6 +138,14 @@ def statements(permitted: Permitted) -> tuple[Statement, ...]:
         *_grouped([g for g in grants if g not in ecs], _where(permitted, permitted.clusters)),
     ]
     return tuple(_numbered(found))
+
+
+def _asked(grant: Grant, permitted: Permitted) -> bool:
+    """Whether this service sends it: clusters are listed where none is named, and only of a queue
+    that is there something is asked."""
+    if grant.action == _LIST:
+        return not permitted.clusters
+    return grant.resource is not Resource.QUEUE or bool(permitted.queue)
 
 
 def _acts(grant: Grant) -> bool:
@@ -169,6 +192,7 @@ def _where(permitted: Permitted, clusters: Sequence[Served]) -> Where:
         families=tuple(sorted(families)),
         roles=permitted.roles,
         queues=(permitted.queue,),
+        streams=(permitted.stream,) if permitted.stream else (),
         buses=() if permitted.bus is None else (permitted.bus,),
     )
 
@@ -180,11 +204,13 @@ def _grouped(grants: Sequence[Grant], where: Where, *, acts: bool = False) -> li
         if grant.resource is not Resource.ROLE or where.roles:
             # What is read in a cluster is bound to it by the condition: one statement says it all.
             inside = not acts and IN_CLUSTER in grant.conditions
-            kind = Resource.ANY if inside else grant.resource
-            groups.setdefault((kind, grant.conditions), []).append(grant)
+            everywhere = grant.service == "ecs" and not where.clusters
+            kind = Resource.ANY if inside or everywhere else grant.resource
+            keys = () if everywhere else grant.conditions
+            groups.setdefault((kind, keys), []).append(grant)
     return [
         Statement(
-            sid=_sid(kind, keys, acts=acts),
+            sid=_sid(kind, keys, alike, acts=acts),
             actions=tuple(grant.action for grant in alike),
             resources=_named(kind, keys, where),
             conditions=tuple(
@@ -206,9 +232,11 @@ def _named(kind: Resource, keys: Sequence[str], where: Where) -> tuple[str, ...]
     return tuple(dict.fromkeys(resources(kind, narrowed)))
 
 
-def _sid(kind: Resource, keys: Sequence[str], *, acts: bool) -> str:
+def _sid(kind: Resource, keys: Sequence[str], grants: Sequence[Grant], *, acts: bool) -> str:
     if CREATED_BY in keys:
         return "TagOnStart"
+    if any(grant.action == _LIST for grant in grants):
+        return "AllClusters"
     if kind is Resource.ANY:
         return "InClusters" if keys else "Definitions"
     return _SIDS[kind, acts]

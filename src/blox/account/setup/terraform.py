@@ -70,11 +70,11 @@ def terraform(template: Template) -> str:
     """The configuration's text."""
     permitted = template.permitted
     policies = documents(statements(permitted), limit=LIMIT - ROOM)
-    names = [f"scheduler{number}" for number in ["", *range(2, len(policies) + 1)]]
+    names = [f"{_name(permitted)}{number}" for number in ["", *range(2, len(policies) + 1)]]
     body: list[Element] = [*_feed(template)]
     for place, (name, found) in enumerate(zip(names, policies, strict=True)):
         body += _policy(name, found, permitted, comment=() if place else POLICY_WHY)
-    body += _role(template.runs_on, names)
+    body += _role(template, names)
     body += _outputs(template, names)
     return dump([Comment(heading(template)), _versions(), *_variables(dump(body)), *body])
 
@@ -242,8 +242,10 @@ def _policy(
         _resource(
             "aws_iam_policy",
             name,
-            Attribute("name_prefix", "blox-scheduler-"),
-            Attribute("description", f"blox daemon-scheduler reading the queue {permitted.queue}"),
+            Attribute("name_prefix", _name_prefix(permitted)),
+            Attribute(
+                "description", f"blox {permitted.service} reading the queue {permitted.queue}"
+            ),
             Attribute("policy", Expression(f"data.aws_iam_policy_document.{name}.json")),
         ),
     ]
@@ -275,7 +277,19 @@ def _text(value: str, permitted: Permitted) -> Hcl:
     return value
 
 
-def _role(runs_on: RunsOn, policies: Sequence[str]) -> list[Element]:
+def _name(permitted: Permitted) -> str:
+    """What the service's own resources are called."""
+    return "state_service" if permitted.state else "scheduler"
+
+
+def _name_prefix(permitted: Permitted) -> str:
+    """What their names in AWS begin with."""
+    return f"blox-{_name(permitted).replace('_', '-')}-"
+
+
+def _role(template: Template, policies: Sequence[str]) -> list[Element]:
+    runs_on, permitted = template.runs_on, template.permitted
+    name, prefix = _name(permitted), _name_prefix(permitted)
     if runs_on is RunsOn.ELSEWHERE:
         return []
     service, key = trust(runs_on)
@@ -287,28 +301,28 @@ def _role(runs_on: RunsOn, policies: Sequence[str]) -> list[Element]:
         _document("trust", Block("statement", (), tuple(body))),
         _resource(
             "aws_iam_role",
-            "scheduler",
-            Attribute("name_prefix", "blox-scheduler-"),
-            Attribute("description", "blox daemon-scheduler"),
+            name,
+            Attribute("name_prefix", prefix),
+            Attribute("description", f"blox {permitted.service}"),
             Attribute("assume_role_policy", Expression("data.aws_iam_policy_document.trust.json")),
         ),
     ]
     found += [
         _resource(
             "aws_iam_role_policy_attachment",
-            name,
-            Attribute("role", Expression("aws_iam_role.scheduler.name")),
-            Attribute("policy_arn", Expression(f"aws_iam_policy.{name}.arn")),
+            policy,
+            Attribute("role", Expression(f"aws_iam_role.{name}.name")),
+            Attribute("policy_arn", Expression(f"aws_iam_policy.{policy}.arn")),
         )
-        for name in policies
+        for policy in policies
     ]
     if runs_on is RunsOn.EC2:
         found.append(
             _resource(
                 "aws_iam_instance_profile",
-                "scheduler",
-                Attribute("name_prefix", "blox-scheduler-"),
-                Attribute("role", Expression("aws_iam_role.scheduler.name")),
+                name,
+                Attribute("name_prefix", prefix),
+                Attribute("role", Expression(f"aws_iam_role.{name}.name")),
             )
         )
     return found
@@ -318,18 +332,20 @@ _OUR_ACCOUNT: Final = 'split(":", aws_sqs_queue.events.arn)[4]'
 
 
 def _outputs(template: Template, policies: Sequence[str]) -> list[Element]:
+    permitted, resource = template.permitted, _name(template.permitted)
+    word = "service" if permitted.state else "scheduler"
     found = {
-        "queue": ("For daemon-scheduler --queue", "aws_sqs_queue.events.name"),
+        "queue": (f"For {permitted.service} --queue", "aws_sqs_queue.events.name"),
         "dead_letter_queue": ("Empty when all is well", "aws_sqs_queue.dead_letters.name"),
     }
     for name in policies:
         found[f"{name}_policy_arn"] = ("What may be done", f"aws_iam_policy.{name}.arn")
     if template.runs_on is not RunsOn.ELSEWHERE:
-        found["role_arn"] = ("The role of the scheduler", "aws_iam_role.scheduler.arn")
+        found["role_arn"] = (f"The role of the {word}", f"aws_iam_role.{resource}.arn")
     if template.runs_on is RunsOn.EC2:
         found["instance_profile"] = (
-            "Launch the scheduler's machine with it",
-            "aws_iam_instance_profile.scheduler.name",
+            f"Launch the {word}'s machine with it",
+            f"aws_iam_instance_profile.{resource}.name",
         )
     return [
         Block(
