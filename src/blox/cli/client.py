@@ -8,7 +8,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
 from blox import __version__
@@ -37,8 +37,30 @@ class Asked(Conflict):
         """The problem's members: `question` says what is asked."""
 
 
+class Service(NamedTuple):
+    """What is called, as messages name it."""
+
+    name: str
+    option: str
+    """The flag and the variable that say where it answers."""
+    example: str
+    """An endpoint as it could be."""
+    start: str
+    """How to get one that answers; ends the sentence that none does."""
+
+
+SCHEDULER: Final = Service(
+    "scheduler",
+    "--endpoint or BLOX_ENDPOINT",
+    "http://127.0.0.1:2000",
+    "Start one with `daemon-scheduler --store sqlite:blox.db`, or try `blox demo`.",
+)
+
+
 class Client:
     """Calls to one endpoint."""
+
+    service = SCHEDULER
 
     def __init__(self, endpoint: str, *, timeout: float = _TIMEOUT) -> None:
         """Raises InvalidInput when `endpoint` is not an http or https URL."""
@@ -49,8 +71,8 @@ class Client:
             parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidInput(
-                f"The endpoint {endpoint!r} is no URL: something like http://127.0.0.1:2000 is "
-                "needed (--endpoint or BLOX_ENDPOINT)."
+                f"The endpoint {endpoint!r} is no URL: something like {self.service.example} is "
+                f"needed ({self.service.option})."
             )
         self.endpoint = endpoint
         self._secure = parts.scheme == "https"
@@ -90,9 +112,9 @@ class Client:
         given = {"Accept": f"{_BYTES}, application/json", "User-Agent": f"blox/{__version__}"}
         status, media_type, answer = self._exchange("GET", target, None, given, timeout=timeout)
         if status >= 400:
-            _raise_told(status, media_type, answer, self.endpoint)
+            raise_told(status, media_type, answer, self.endpoint)
         if status >= 300 or media_type != _BYTES:
-            raise Unavailable(_not_ours(self.endpoint, status, media_type))
+            raise self._not_ours(status, media_type)
         return answer
 
     def every(self, path: str, query: Mapping[str, str] | None = None) -> list[JsonObject]:
@@ -125,7 +147,7 @@ class Client:
         given.update(headers or {})
         status, media_type, answer = self._exchange(method, target, content, given)
         if status >= 400:
-            _raise_told(status, media_type, answer, self.endpoint)
+            raise_told(status, media_type, answer, self.endpoint)
         return self._decoded(status, media_type, answer)
 
     def _exchange(
@@ -138,12 +160,12 @@ class Client:
         timeout: float | None = None,
     ) -> tuple[int, str, bytes]:
         timeout = timeout or self._timeout
-        connection = self._connection(timeout)
+        connection = self.connection(timeout)
         try:
             try:
                 connection.connect()
             except OSError as error:
-                raise self._silent(error) from error
+                raise self.silent(error) from error
             try:
                 connection.request(method, target, body=content, headers=dict(headers))
                 response = connection.getresponse()
@@ -154,20 +176,22 @@ class Client:
         finally:
             connection.close()
 
-    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+    def connection(self, timeout: float) -> http.client.HTTPConnection:
+        """A connection that is not open yet. `timeout`: of connecting and of each read, seconds."""
         if self._secure:
             return http.client.HTTPSConnection(
                 self._host, self._port, timeout=timeout, context=ssl.create_default_context()
             )
         return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
-    def _silent(self, error: OSError) -> Unavailable:
+    def silent(self, error: OSError) -> Unavailable:
+        """What is told when nobody takes the connection."""
         if isinstance(error, ssl.SSLError):
             return Unavailable(f"No secure connection to {self.endpoint}: {error.reason}.")
         cause = "" if isinstance(error, ConnectionRefusedError) else f" ({error})"
         return Unavailable(
-            f"No scheduler answers at {self.endpoint}{cause}: is it running? Start one with "
-            "`daemon-scheduler --store sqlite:blox.db`, or try `blox demo`."
+            f"No {self.service.name} answers at {self.endpoint}{cause}: is it running? "
+            f"{self.service.start}"
         )
 
     def _broken(self, method: str, error: Exception, timeout: float) -> Unavailable:
@@ -185,12 +209,14 @@ class Client:
         except ValueError:
             decoded = None
         if status >= 300 or not isinstance(decoded, dict):
-            raise Unavailable(_not_ours(self.endpoint, status, media_type))
+            raise self._not_ours(status, media_type)
         return decoded
 
-
-def _not_ours(endpoint: str, status: int, media_type: str) -> str:
-    return f"{endpoint} is not a scheduler's API: it answered {status} with {media_type}."
+    def _not_ours(self, status: int, media_type: str) -> Unavailable:
+        return Unavailable(
+            f"{self.endpoint} is not a {self.service.name}'s API: it answered {status} with "
+            f"{media_type}."
+        )
 
 
 def path_of(*segments: str) -> str:
@@ -198,8 +224,8 @@ def path_of(*segments: str) -> str:
     return "".join(f"/{quote(segment, safe=':@')}" for segment in segments)
 
 
-def _raise_told(status: int, media_type: str, answer: bytes, endpoint: str) -> NoReturn:
-    """Raise the error that an answer tells of."""
+def raise_told(status: int, media_type: str, answer: bytes, endpoint: str) -> NoReturn:
+    """Raise the error that an answer tells of: BloxError or one of its subclasses."""
     kind = _KINDS.get(status, InvalidInput if status < 500 else BloxError)
     message = f"{endpoint} answered {status} with {media_type}."
     if media_type.endswith("json"):

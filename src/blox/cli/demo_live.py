@@ -4,10 +4,9 @@ On a terminal, one screen that is drawn again and again; else plain lines, one f
 """
 
 import asyncio
-import sys
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
@@ -31,22 +30,17 @@ from blox.cli.demo_view import (
     GONE,
     Happening,
     HostShown,
-    Line,
     Picture,
     Seen,
-    fit,
     frame,
     plain_row,
     seen_lines,
 )
 from blox.cli.demo_world import Plan, World
 from blox.cli.output import plain, span
+from blox.cli.screen import console, fit, styled, terminal
 from blox.cli.words import hosts_sum, wanted_sum
 from blox.simulator.model import HostRecord, TaskRecord
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
 
 PLAN: Final = Plan(
     hosts=12,
@@ -247,7 +241,7 @@ async def live(world: World) -> None:
         click.echo(line)
     script = asyncio.ensure_future(Script(world, shown.tell).run())
     asking = asyncio.ensure_future(shown.ask())
-    screen = asyncio.ensure_future(_on_terminal(shown) if _terminal() else _in_lines(shown))
+    screen = asyncio.ensure_future(_on_terminal(shown) if terminal() else _in_lines(shown))
     tasks = (script, asking, screen)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -261,41 +255,18 @@ async def live(world: World) -> None:
         _farewell(shown, world)
 
 
-def _terminal() -> bool:
-    if not sys.stdout.isatty():
-        return False
-    return not _console().is_dumb_terminal
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console(highlight=False)
-
-
 async def _on_terminal(shown: Live) -> None:
     from rich.live import Live as Screen
     from rich.text import Text
 
-    console = _console()
+    drawn_on = console()
     with Screen(
-        console=console, screen=True, auto_refresh=False, vertical_overflow="crop"
+        console=drawn_on, screen=True, auto_refresh=False, vertical_overflow="crop"
     ) as screen:
         while True:
-            lines = frame(shown.picture(), width=console.width, height=console.height)
+            lines = frame(shown.picture(), width=drawn_on.width, height=drawn_on.height)
             screen.update(styled(lines, Text), refresh=True)
             await asyncio.sleep(_REDRAW)
-
-
-def styled(lines: Sequence[Line], text: "type[Text]") -> "Text":
-    """The lines as rich prints them."""
-    result = text(no_wrap=True, overflow="crop")
-    for place, line in enumerate(lines):
-        if place:
-            result.append("\n")
-        for part, style in line:
-            result.append(part, style or None)
-    return result
 
 
 async def _in_lines(shown: Live) -> None:

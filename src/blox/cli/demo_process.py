@@ -14,6 +14,11 @@ from blox.base.errors import Unavailable
 LEAVES_WITHIN: Final = 12.0
 """Seconds from SIGTERM to SIGKILL: the scheduler takes up to ten."""
 _TAIL: Final = 12
+_ENTRIES: Final = {
+    "daemon-scheduler": ("blox.cli.services", "daemon_scheduler"),
+    "cluster-state-service": ("blox.cli.state_service", "cluster_state_service"),
+}
+"""Where each service begins, for an installation without scripts."""
 
 
 class SchedulerDied(Unavailable):
@@ -23,8 +28,17 @@ class SchedulerDied(Unavailable):
 class SchedulerProcess:
     """One `daemon-scheduler`, which can be started again after its end."""
 
-    def __init__(self, arguments: Sequence[str], *, environ: Mapping[str, str], log: Path) -> None:
-        """`arguments`: its options. `environ`: its whole environment."""
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        log: Path,
+        service: str = "daemon-scheduler",
+    ) -> None:
+        """`arguments`: its options. `environ`: its whole environment. `service`: the command, when
+        it is another of this installation's."""
+        self._service = service
         self._arguments = list(arguments)
         self._environ = dict(environ)
         self.log = log
@@ -44,7 +58,7 @@ class SchedulerProcess:
         self._asked_to_end = False
         with self.log.open("ab") as sink:
             self._process = await asyncio.create_subprocess_exec(
-                *leashed(command()),
+                *leashed(command(self._service)),
                 *self._arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
@@ -85,15 +99,16 @@ class SchedulerProcess:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = "\n".join(f"  {line}" for line in lines[-_TAIL:]) or "  (it said nothing)"
         code = None if self._process is None else self._process.returncode
-        return SchedulerDied(f"The scheduler's process ended by itself ({code}):\n{last}")
+        return SchedulerDied(f"The process of {self._service} ended by itself ({code}):\n{last}")
 
 
-def command() -> list[str]:
-    """How to run this installation's `daemon-scheduler`."""
-    script = Path(sys.executable).with_name("daemon-scheduler")
+def command(service: str = "daemon-scheduler") -> list[str]:
+    """How to run a service of this installation."""
+    script = Path(sys.executable).with_name(service)
     if script.exists():
         return [str(script)]
-    return [sys.executable, "-c", "from blox.cli.services import daemon_scheduler as d; d()"]
+    entry = _ENTRIES[service]
+    return [sys.executable, "-c", f"from {entry[0]} import {entry[1]} as serve; serve()"]
 
 
 def leashed(arguments: Sequence[str]) -> list[str]:

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-Span = tuple[str, str]
-"""Text, and the name of its style ("" for none)."""
-Line = tuple[Span, ...]
+from blox.cli.screen import Line, clip, fit
 
 GONE: Final = "gone"
 CURRENT: Final = "current"
@@ -126,7 +124,7 @@ def frame(picture: Picture, *, width: int, height: int) -> list[Line]:
         seen,
         commands,
     ]
-    return [_clip(line, width) for line in _spaced(sections, height)]
+    return [clip(line, width) for line in _spaced(sections, height)]
 
 
 def _spaced(sections: Sequence[Sequence[Line]], height: int) -> list[Line]:
@@ -270,28 +268,6 @@ def _before_reason(name: int) -> int:
 
 
 # --- Texts ----------------------------------------------------------------------------------------
-
-
-def _clip(line: Line, width: int) -> Line:
-    """The line without what does not fit."""
-    kept: list[Span] = []
-    for text, style in line:
-        kept.append((text[:width], style))
-        width -= len(text)
-        if width <= 0:
-            break
-    return tuple(kept)
-
-
-def fit(text: str, width: int) -> str:
-    """`text` in at most `width` characters: cut at the end of a clause if there is one in the
-    second half, else anywhere, with an ellipsis."""
-    if len(text) <= width:
-        return text
-    for place in range(width, width // 2, -1):
-        if text[place] in ",;(" and text[:place].strip():
-            return text[:place].rstrip()
-    return text[: max(0, width - 1)] + "…" if width > 0 else ""
 
 
 def wrap(text: str, width: int) -> list[str]:

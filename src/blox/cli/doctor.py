@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
+from msgspec import structs
 
 from blox.account.doctor.examine import Doors, Order, examine
 from blox.account.doctor.facts import ClusterFacts, Facts, QueueFacts, Trouble
@@ -94,6 +95,11 @@ Example:
     is_flag=True,
     help="Ask ECS itself whether it lets acting calls through, where IAM cannot be asked.",
 )
+@click.option(
+    "--state-service",
+    is_flag=True,
+    help="Judge for a cluster-state-service, which only reads.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
 def doctor(
@@ -104,6 +110,7 @@ def doctor(
     families: tuple[str, ...],
     principal: str,
     try_writes: bool,
+    state_service: bool,
     as_json: bool,
 ) -> None:
     """Find out whether blox can work here: who you are, what your clusters are like, which calls
@@ -117,6 +124,8 @@ def doctor(
     """
     as_json = as_json or session_of(context).as_json
     _check(clusters, principal, try_writes=try_writes)
+    if state_service and (try_writes or families):
+        raise InvalidInput("--state-service starts nothing: leave out --try-writes and --family.")
     try:
         facts = asyncio.run(
             _examine(
@@ -131,6 +140,7 @@ def doctor(
         report = Report(findings=(problem("blox", "cannot-look", error.message, ""),))
         _show(report, None, as_json=as_json)
         context.exit(report.exit_code)
+    facts = structs.replace(facts, state_service=state_service)
     report = judge(facts)
     _show(report, facts, as_json=as_json)
     context.exit(report.exit_code)

@@ -12,15 +12,20 @@ class DefaultGroup(click.Group):
     `--help` shows the default's options, too.
     """
 
-    def __init__(self, *args: Any, default: str, usage: str, **kwargs: Any) -> None:
-        """`usage`: what may follow the group's name."""
+    def __init__(
+        self, *args: Any, default: str, usage: str, alone: bool = False, **kwargs: Any
+    ) -> None:
+        """`usage`: what may follow the group's name. `alone`: the group's name by itself is the
+        default, too, and not a question for help."""
         super().__init__(*args, **kwargs)
         self._default = default
         self._usage = usage
+        self._alone = alone
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Name the default where no command is named."""
-        if args and not self._names_command(ctx, args) and not set(args) & {"-h", "--help"}:
+        named = self._names_command(ctx, args) if args else not self._alone
+        if not named and not set(args) & {"-h", "--help"}:
             args = [self._default, *args]
         return super().parse_args(ctx, args)
 

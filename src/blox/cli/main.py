@@ -14,7 +14,13 @@ import click
 
 from blox import __version__
 from blox.base.errors import BloxError
-from blox.cli.session import DEFAULT_ENDPOINT, Session, shared_options
+from blox.cli.session import (
+    DEFAULT_CSS_ENDPOINT,
+    DEFAULT_ENDPOINT,
+    Session,
+    shared_options,
+    state_endpoint_option,
+)
 
 _INTERRUPTED: Final = 130
 
@@ -50,6 +56,12 @@ COMMANDS: Final[Mapping[str, Lazy]] = {
     "thaw": Lazy("blox.cli.orders", "thaw", "End a freeze before its time."),
     "confirm": Lazy("blox.cli.orders", "confirm", "Say that many stops at once are meant."),
     "orphans": Lazy("blox.cli.look", "orphans", "List tasks of environments that are deleted."),
+    "clusters": Lazy(
+        "blox.cli.clusters", "clusters", "Show every cluster and how fresh; sweep one."
+    ),
+    "instances": Lazy("blox.cli.instances", "instances", "List hosts as ECS knows them."),
+    "tasks": Lazy("blox.cli.state_tasks", "tasks", "List tasks as ECS knows them."),
+    "watch": Lazy("blox.cli.watch", "watch", "Follow tasks and hosts as they change."),
     "store": Lazy("blox.cli.store", "store", "Back up what the scheduler has decided."),
     "simulate": Lazy("blox.cli.simulate", "simulate", "Run a simulated ECS to try things on."),
     "demo": Lazy("blox.cli.demo", "demo", "See it all work on this machine, without AWS."),
@@ -96,6 +108,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="blox", message="%(prog)s %(version)s")
+@state_endpoint_option
 @shared_options
 @click.pass_context
 def blox(context: click.Context) -> None:
@@ -106,7 +119,10 @@ def blox(context: click.Context) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; the exit code."""
-    session = Session(endpoint=os.environ.get("BLOX_ENDPOINT") or DEFAULT_ENDPOINT)
+    session = Session(
+        endpoint=os.environ.get("BLOX_ENDPOINT") or DEFAULT_ENDPOINT,
+        css_endpoint=os.environ.get("BLOX_CSS_ENDPOINT") or DEFAULT_CSS_ENDPOINT,
+    )
     try:
         code = blox.main(args=list(arguments), prog_name="blox", standalone_mode=False, obj=session)
         sys.stdout.flush()

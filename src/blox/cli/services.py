@@ -5,23 +5,19 @@ client that comes early waits for the answer instead of being turned away.
 """
 
 import os
-import signal
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from blox import __version__
-from blox.base.errors import BloxError
+from blox.cli.service_walls import enter, run_service
 
 if TYPE_CHECKING:
     from blox.settings import Settings
 
 _NAME: Final = "daemon-scheduler"
-_INTERRUPTED: Final = 130
 _EPILOG: Final = """\
 \b
 Environment:
@@ -79,8 +75,16 @@ or is broken, 130 told twice.
 @click.option(
     "--queue",
     metavar="NAME",
-    help="An SQS queue (name or URL) that an EventBridge rule feeds with ECS's events. Without it "
-    "changes are found by reading every 20 s, at 2 reads a second at most.",
+    help="An SQS queue (NAME, sqs://NAME or its URL) that an EventBridge rule feeds with ECS's "
+    "events. Without it changes are found by reading every 20 s, at 2 reads a second at most.",
+)
+@click.option(
+    "--css-endpoint",
+    "css_endpoints",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Follow this cluster-state-service instead of reading --queue and all of ECS; may be "
+    "repeated: when one fails, the next is followed.",
 )
 @click.option(
     "--cluster",
@@ -124,6 +128,7 @@ def command(
     bind: str,
     store: str,
     queue: str | None,
+    css_endpoints: tuple[str, ...],
     clusters: tuple[str, ...],
     observe: bool,
     notify_urls: tuple[str, ...],
@@ -134,13 +139,15 @@ def command(
 
     What should run where is told through the REST API, or with the `blox` command.
     """
-    from blox.app.plan import Plan, cluster_named, notify_to, store_path
+    from blox.app.plan import Plan, cluster_named, notify_to, state_services, store_path
+    from blox.clusterstate.queues import queue_named
     from blox.http.server import bind as bind_socket
     from blox.http.server import parse_address
     from blox.settings import load_assumptions, load_notices, load_settings
 
     path = store_path(store)
     watched = tuple(cluster_named(cluster) for cluster in clusters)
+    followed = state_services(css_endpoints, queue=queue)
     notify = notify_to(notify_urls, notify_bus or None, os.environ)
     known = load_settings()
     if settings is not None:
@@ -153,7 +160,8 @@ def command(
         return run(
             Plan(
                 store=path,
-                queue=queue or None,
+                queue=queue_named(queue, streams=False).name if queue else None,
+                css_endpoints=followed,
                 clusters=watched,
                 observe=observe,
                 notify=notify,
@@ -168,34 +176,12 @@ def run_command(arguments: Sequence[str], *, settings: "Settings | None" = None)
 
     `settings`: other values than the defaults, for what neither flags nor the environment say.
     """
-    try:
-        code = command.main(
-            args=list(arguments), prog_name=_NAME, standalone_mode=False, obj=settings
-        )
-    except click.ClickException as error:
-        error.show()
-        return 1
-    except (click.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
-    except BloxError as error:
-        click.echo(f"{_NAME}: {error.message}", err=True)
-        return 1
-    except Exception as error:  # noqa: BLE001 - told in full
-        traceback.print_exc()
-        click.echo(f"{_NAME}: this is a mistake in blox: {type(error).__name__}: {error}", err=True)
-        return 1
-    return code if isinstance(code, int) else 0
+    return run_service(command, arguments, name=_NAME, settings=settings)
 
 
 def daemon_scheduler() -> None:
     """The entry point of the `daemon-scheduler` script."""
-
-    def leave(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(0)
-
-    # Until the service has handlers of its own, nothing has begun that would have to be finished.
-    signal.signal(signal.SIGTERM, leave)
-    raise SystemExit(run_command(sys.argv[1:]))
+    enter(run_command)
 
 
 if __name__ == "__main__":

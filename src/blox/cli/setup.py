@@ -1,4 +1,4 @@
-"""`blox setup`: print what a scheduler needs in an AWS account, and make nothing."""
+"""`blox setup`: print what a service of blox needs in an AWS account, and make nothing."""
 
 import asyncio
 import re
@@ -53,6 +53,11 @@ from blox.cli.words import find_environment, full_name, path_in
 _HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
 _QUEUE: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{80 - len(DEAD)}}}")
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html"""
+_QUEUE_NAME: Final = "blox-events"
+_STATE_QUEUE_NAME: Final = "blox-state"
+_KINESIS: Final = "kinesis://"
+_STREAM: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html"""
 _BUS: Final = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9/_.-]{0,255}")
 _BLANKS: Final[Mapping[str, Blanks]] = {
     "cloudformation": CLOUDFORMATION_BLANKS,
@@ -82,8 +87,10 @@ class _Asked:
         for environment in self.environments:
             words += ["--environment", environment]
         words += ["--all"] if self.every else []
-        words += ["--queue", self.options.queue] if self.options.queue != "blox-events" else []
+        queue = self.options.queue or f"{_KINESIS}{self.options.stream}"
+        words += ["--queue", queue] if queue != _default_queue(state=self.options.state) else []
         words += ["--observe"] if self.options.observe else []
+        words += ["--state-service"] if self.options.state else []
         words += ["--migrate"] if self.options.migrate else []
         words += ["--notify-bus", self.options.bus] if self.options.bus is not None else []
         words += ["--runs-on", self.runs_on.value] if self.runs_on is not RunsOn.EC2 else []
@@ -120,12 +127,17 @@ class _Asked:
 @click.option(
     "--queue",
     metavar="NAME",
-    default="blox-events",
-    show_default=True,
-    help="The queue's name. Each scheduler needs a queue of its own.",
+    help="The queue's name. Each service needs a queue of its own: two would each hear half.  "
+    f"[default: {_QUEUE_NAME}, or {_STATE_QUEUE_NAME} with --state-service]",
 )
 @click.option(
     "--observe", is_flag=True, help="For a scheduler that only observes: nothing but reads."
+)
+@click.option(
+    "--state-service",
+    "state",
+    is_flag=True,
+    help="For a cluster-state-service: reads of the named clusters, or of all there are.",
 )
 @click.option("--migrate", is_flag=True, help="Also what `blox migrate` needs: to mark hosts.")
 @click.option(
@@ -142,7 +154,7 @@ class _Asked:
 @shared_options
 @pass_session
 def setup(session: Session, /, **given: Any) -> None:
-    """Print what a scheduler needs in an AWS account: events, and permissions.
+    """Print what a service of blox needs in an AWS account: events, and permissions.
 
     Nothing is made. Standard output is the document and nothing else; what there is to say about it
     goes to standard error.
@@ -171,6 +183,11 @@ def setup(session: Session, /, **given: Any) -> None:
     \b
     To look without risk:
       blox setup --print iam --observe --cluster payments-dev
+
+    \b
+    For a cluster-state-service, with a queue of its own or a Kinesis stream:
+      blox setup --print cloudformation --state-service --queue blox-state
+      blox setup --print iam --state-service --queue kinesis://ecs-events
     """
     asked = _asked(given)
     environments = _environments(session, asked)
@@ -191,8 +208,10 @@ def setup(session: Session, /, **given: Any) -> None:
 
 def _asked(given: Mapping[str, Any]) -> _Asked:
     """The command line, checked. Raises InvalidInput."""
-    queue, bus = given["queue"], given["bus"]
-    if _QUEUE.fullmatch(queue) is None:
+    queue = given["queue"] or _default_queue(state=given["state"])
+    bus = given["bus"]
+    stream = _stream(queue, given)
+    if not stream and _QUEUE.fullmatch(queue) is None:
         raise InvalidInput(
             f"--queue {queue!r}: a name of letters, digits, hyphens and underscores is needed, of "
             f"at most {80 - len(DEAD)} characters; its dead-letter queue gets {DEAD} behind it."
@@ -201,6 +220,15 @@ def _asked(given: Mapping[str, Any]) -> _Asked:
         raise InvalidInput(f"--notify-bus {bus!r} is no name of an event bus, as in default.")
     if given["observe"] and given["migrate"]:
         raise InvalidInput("--migrate marks hosts, and --observe changes nothing: leave one out.")
+    if given["state"] and any(given[word] for word in ("observe", "migrate", "bus")):
+        raise InvalidInput(
+            "--state-service only reads, and tells nobody: leave out --observe, --migrate and "
+            "--notify-bus."
+        )
+    if given["state"] and (given["environments"] or given["every"]):
+        raise InvalidInput(
+            "--state-service knows clusters, not environments: name clusters with --cluster."
+        )
     for cluster in given["clusters"]:
         if not is_cluster_reference(cluster):
             raise InvalidInput(f"--cluster {cluster!r} is neither a cluster's name nor its ARN.")
@@ -210,8 +238,34 @@ def _asked(given: Mapping[str, Any]) -> _Asked:
         environments=given["environments"],
         every=given["every"],
         runs_on=RunsOn(given["runs_on"]),
-        options=Options(queue=queue, bus=bus, migrate=given["migrate"], observe=given["observe"]),
+        options=Options(
+            queue="" if stream else queue,
+            bus=bus,
+            migrate=given["migrate"],
+            observe=given["observe"],
+            state=given["state"],
+            stream=stream,
+        ),
     )
+
+
+def _default_queue(*, state: bool) -> str:
+    return _STATE_QUEUE_NAME if state else _QUEUE_NAME
+
+
+def _stream(queue: str, given: Mapping[str, Any]) -> str:
+    """The stream's name where --queue names one; else "". Raises InvalidInput."""
+    if not queue.startswith(_KINESIS):
+        return ""
+    name = queue.removeprefix(_KINESIS)
+    if _STREAM.fullmatch(name) is None:
+        raise InvalidInput(f"--queue {queue!r}: {name!r} is no name of a Kinesis stream.")
+    if not given["state"] or given["kind"] != "iam":
+        raise InvalidInput(
+            f"--queue {queue!r}: a stream is read by a cluster-state-service alone, and what feeds "
+            "it is not printed: --print iam --state-service."
+        )
+    return name
 
 
 # --- Finding out ----------------------------------------------------------------------------------
@@ -338,7 +392,8 @@ def _printed(
 
 
 def _deploying(asked: _Asked, text: str, found: Found | None) -> list[str]:
-    words = ["aws cloudformation deploy --template-file FILE --stack-name blox"]
+    stack = "blox-state" if asked.options.state else "blox"
+    words = [f"aws cloudformation deploy --template-file FILE --stack-name {stack}"]
     words.append("--capabilities CAPABILITY_IAM")
     if found is not None:
         words.append(f"--region {found.region}")
@@ -359,7 +414,8 @@ def _iam(permitted: Permitted) -> tuple[Sequence[object], list[str]]:
     if len(policies) == 1:
         return [document(policies[0])], [
             f"{sizes[0]:,} of a managed policy's {LIMIT:,} characters",
-            "next: aws iam create-policy --policy-name blox-scheduler --policy-document file://FILE",
+            f"next: aws iam create-policy --policy-name {_policy_name(permitted)} "
+            "--policy-document file://FILE",
         ]
     notes = [
         f"{size(whole):,} characters do not fit into one managed policy of {LIMIT:,}: this is a "
@@ -372,6 +428,10 @@ def _iam(permitted: Permitted) -> tuple[Sequence[object], list[str]]:
             "and a scheduler, for each group of clusters"
         )
     return [document(found) for found in policies], notes
+
+
+def _policy_name(permitted: Permitted) -> str:
+    return "blox-state-service" if permitted.state else "blox-scheduler"
 
 
 def _notes(asked: _Asked, found: Found | None, environments: Sequence[_Environment]) -> list[str]:
@@ -393,6 +453,9 @@ def _notes(asked: _Asked, found: Found | None, environments: Sequence[_Environme
     ]
     if asked.options.observe:
         notes.append("reads alone: with it a scheduler can start and stop nothing")
+    if asked.options.state:
+        which = "the named clusters" if asked.clusters else "every cluster of the account"
+        notes.append(f"reads alone, of {which}")
     return notes
 
 
@@ -405,4 +468,6 @@ def _left(asked: _Asked, found: Found | None) -> list[str]:
     }
     where, what = names[asked.kind]
     left = where if found is None else []
+    if found is None and asked.options.state:
+        left = ["REGION", "ACCOUNT"] if asked.kind == "iam" else []
     return [*left, *what] if needs_families(found, asked.options) else left

@@ -13,7 +13,7 @@ from blox.cli.simulator_client import JsonObject, Simulator
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def simulate() -> None:
-    """Run a simulated ECS, with the SQS, EventBridge, IAM and STS around it, to try things on.
+    """Run a simulated ECS, with the SQS, EventBridge and the like around it, to try things on.
 
     It speaks the real protocols, so boto3, the aws command and blox itself work against it. Real
     time is its time: tasks take seconds to start, DAEMON services place theirs by themselves,
@@ -68,6 +68,13 @@ def simulate() -> None:
     default=("blox-events",),
     show_default=True,
     help="An SQS queue for all ECS events. May be repeated.",
+)
+@click.option(
+    "--stream",
+    "streams",
+    metavar="NAME",
+    multiple=True,
+    help="A Kinesis stream of two shards for all ECS events. May be repeated.",
 )
 @click.option(
     "--quotas/--no-quotas",
@@ -158,6 +165,8 @@ def serve(**options: Any) -> None:
     \b
     Example: twelve hosts, quotas enforced, any free port
       blox simulate serve --bind 127.0.0.1:0 --hosts 12 --quotas
+    Example: the events in a Kinesis stream as well, for `--queue kinesis://ecs-events`
+      blox simulate serve --stream ecs-events
     """
     from blox.cli.simulate_serve import Plan, run
 
@@ -195,8 +204,12 @@ def state(simulator: Simulator, cluster: str | None, *, as_json: bool) -> None:
         click.echo(
             f"queue {name}  {queue['visible']} visible  {queue['inFlight']} in flight  {events}"
         )
+    for name, stream in found["streams"].items():
+        events = "receives events" if stream["receivesEvents"] else "no events"
+        shards = count(stream["shards"], "open shard")
+        click.echo(f"stream {name}  {shards}  {count(stream['records'], 'record')}  {events}")
     if found["rule"] != "ENABLED":
-        click.echo(f"the EventBridge rule is {found['rule']}: no event reaches a queue")
+        click.echo(f"the EventBridge rule is {found['rule']}: no event reaches a queue or stream")
     if found["denied"]:
         click.echo(f"denied  {', '.join(found['denied'])}")
     calls = sum(found["calls"].values())

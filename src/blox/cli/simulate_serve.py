@@ -16,7 +16,9 @@ from blox.settings import Assumptions
 from blox.simulator.cloud import Cloud
 from blox.simulator.eventbridge import RULE
 from blox.simulator.faults import Faults
+from blox.simulator.model import Fault
 from blox.simulator.server import SimulatedAws, serving
+from blox.simulator.sqs_shapes import QueueFault
 
 _ANY_SECRET: Final = "simulator"
 """Printed when no signature is verified: signing needs some secret all the same."""
@@ -30,6 +32,7 @@ class Plan:
     clusters: Sequence[str]
     hosts: int
     queues: Sequence[str]
+    streams: Sequence[str]
     quotas: bool
     read_lag: float | None
     signature_age: float
@@ -107,6 +110,7 @@ async def _serve(plan: Plan) -> None:
             host=host,
             port=port,
             queues=plan.queues,
+            streams=plan.streams,
             account=plan.account,
             region=plan.region,
             secrets=secrets,
@@ -116,6 +120,8 @@ async def _serve(plan: Plan) -> None:
         ) as server:
             _announce(plan, server)
             await _stopped()
+    except (Fault, QueueFault) as error:
+        raise InvalidInput(f"A --queue or --stream cannot be made: {error.message}") from error
     except ValueError as error:
         raise InvalidInput(str(error)) from error
     except OSError as error:
@@ -138,6 +144,8 @@ def _announce(plan: Plan, server: SimulatedAws) -> None:
         click.echo(
             f"queue    {server.url}/{plan.account}/{name}  receives every ECS event, by rule {RULE}"
         )
+    for name in plan.streams:
+        click.echo(f"stream   {name}  2 shards  receives every ECS event, by rule {RULE}")
     click.echo("definitions  fluent-bit:1  node-exporter:1  vector:1  sleep:1\n")
     click.echo("In another terminal:")
     for line in lines:
