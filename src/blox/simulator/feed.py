@@ -130,3 +130,10 @@ class Feed:
             timer = self._taken.pop(message.id, None)
             if timer is not None:
                 timer.cancel()
+
+    async def depth(self) -> int:
+        """How many deliveries wait, those that are still on their way included."""
+        return len(self._pending)
+
+    async def close(self) -> None:
+        """It goes on without whoever read it: the next one reads the same queue."""

@@ -87,7 +87,21 @@ def came_back_unasked(ledger: Ledger, asked: Asked, arn: str, until: float) -> b
         return False
     if not all(standing.startable for standing in standings):
         return False
+    if _waits_longer(ledger, asked, arn, since, until):
+        return False
     return not any(_end(other) >= since for other in keepers(ledger, asked.key, arn, until))
+
+
+def _waits_longer(ledger: Ledger, asked: Asked, arn: str, since: float, until: float) -> bool:
+    """Whether a daemon is or was there of another environment that leaves idle hosts later: then
+    the host counts as idle only after that time, for all."""
+    ours = max((w.when_idle or 0.0 for w in asked.during(since, until)), default=0.0)
+    return any(
+        (wish.when_idle or 0.0) > ours
+        for other, tasks in ledger.slots.get(arn, {}).items()
+        if other != asked.key and any(_end(task) >= since for task in tasks)
+        for wish in ledger.asked[other].wishes
+    )
 
 
 def _end(task: TaskRecord) -> float:

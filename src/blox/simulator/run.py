@@ -14,9 +14,9 @@ import structlog
 from blox.simulator.scenario import Outcome, Scenario
 
 
-def play(seed: int, *, verbose: bool = False, broken: bool = False) -> Outcome:
+def play(seed: int, *, verbose: bool = False, broken: bool = False, http: bool = False) -> Outcome:
     """Play one seed."""
-    return Scenario(seed, verbose=verbose, broken=broken).play()
+    return Scenario(seed, verbose=verbose, broken=broken, http=http).play()
 
 
 def describe(outcome: Outcome) -> Iterator[str]:
@@ -28,7 +28,8 @@ def describe(outcome: Outcome) -> Iterator[str]:
         yield f"  the scheduler failed: {outcome.failure}"
     for violation in outcome.violations[:10]:
         yield "  " + str(violation).replace("\n", "\n  ")
-    yield f"  replay: python -m blox.simulator.run --seed {outcome.seed} --verbose"
+    view = " --view http" if outcome.http else ""
+    yield f"  replay: python -m blox.simulator.run --seed {outcome.seed}{view} --verbose"
 
 
 def _seeds(text: str) -> range:
@@ -40,8 +41,15 @@ def _seeds(text: str) -> range:
 @click.option("--seed", type=int, help="Play this one.")
 @click.option("--seeds", default="0-99", show_default=True, help="FIRST-LAST.")
 @click.option("--broken", is_flag=True, help="ECS breaks the assumptions E and V on purpose.")
+@click.option(
+    "--view",
+    type=click.Choice(["own", "http"]),
+    default="own",
+    show_default=True,
+    help="Who keeps the scheduler's view: itself, or cluster-state-services that it follows.",
+)
 @click.option("--verbose", is_flag=True, help="Print every step of the workload.")
-def main(seed: int | None, seeds: str, *, broken: bool, verbose: bool) -> None:
+def main(seed: int | None, seeds: str, *, broken: bool, view: str, verbose: bool) -> None:
     """Play seeded worlds under virtual time and judge them by what ECS saw."""
     if not verbose:
         structlog.configure(processors=[_silence])
@@ -49,7 +57,7 @@ def main(seed: int | None, seeds: str, *, broken: bool, verbose: bool) -> None:
     began = time.perf_counter()
     chosen = [seed] if seed is not None else list(_seeds(seeds))
     for number in chosen:
-        outcome = play(number, verbose=verbose, broken=broken)
+        outcome = play(number, verbose=verbose, broken=broken, http=view == "http")
         bad += not outcome.good
         for line in describe(outcome):
             click.echo(line)

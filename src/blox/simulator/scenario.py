@@ -19,6 +19,7 @@ from blox.simulator.feed import Feed
 from blox.simulator.live import LiveCloud
 from blox.simulator.oracle import Allowances, Oracle, ReportedHost, Statistics, Violation
 from blox.simulator.scenario_people import People, Wanted
+from blox.simulator.state_service import StateServices
 from blox.simulator.workload import USER_ACTIONS, Action, Size, Step, Workload
 from blox.simulator.world import Process
 from blox.store.memory import MemoryData
@@ -47,7 +48,9 @@ class Outcome:
     steps: int
     features: tuple[str, ...]
     failure: str = ""
-    """Why the scheduler's process ended by itself; "" if it did not."""
+    """Why the scheduler's process, or a service, ended by itself; "" if none did."""
+    http: bool = False
+    """Cluster-state-services kept the view."""
 
     @property
     def good(self) -> bool:
@@ -65,10 +68,12 @@ class Scenario:
         settings: Settings | None = None,
         broken: bool = False,
         sqlite: Path | None = None,
+        http: bool = False,
         verbose: bool = False,
     ) -> None:
         """`broken`: the simulated ECS breaks E and V on purpose. `sqlite`: the store is a file here
-        instead of the simulated memory; its own faults are then not simulated."""
+        instead of the simulated memory; its own faults are then not simulated. `http`: the view is
+        kept by cluster-state-services, which have troubles of their own."""
         self.seed = seed
         self._random = Random(seed)
         self._settings = settings or Settings()
@@ -90,6 +95,15 @@ class Scenario:
         self._feed: Feed | None = None
         self._clock: LoopClock | None = None
         self._process: Process | None = None
+        self.services: StateServices | None = None
+        if http:
+            self.services = StateServices(
+                self._live,
+                random=Random(f"{seed}, the services"),
+                settings=self._settings,
+                turmoil=self.workload.healing_at,
+                verbose=verbose,
+            )
         self._requests: list[asyncio.Task[None]] = []
         self._failure = ""
         self._doubles = 0
@@ -107,11 +121,13 @@ class Scenario:
     async def _play(self) -> Outcome:
         self._clock = LoopClock(self._live.epoch)
         self._live.observe(self._judge)
-        if self._with_queue:
+        if self._with_queue and self.services is None:
             self._feed = Feed(self._live, random=Random(self._random.getrandbits(64)))
         for step in self.workload.setup:
             if step.action not in USER_ACTIONS:
                 self._on_cloud(step)
+        if self.services is not None:
+            await self.services.start()
         await self._start()
         for step in self.workload.setup:
             if step.action in USER_ACTIONS:
@@ -127,11 +143,14 @@ class Scenario:
         self.oracle.healed(now, reported=self._reported)
         statistics = self.oracle.statistics(now)
         trace = self._trace()
+        violations = [*self.oracle.violations, *self._of_services()]
         await self._kill()
+        if self.services is not None:
+            await self.services.close()
         self._live.close()
         return Outcome(
             seed=self.seed,
-            violations=tuple(self.oracle.violations),
+            violations=tuple(violations),
             tolerated=len(self.oracle.tolerated),
             doubles_named=self._doubles,
             statistics=statistics,
@@ -139,7 +158,14 @@ class Scenario:
             steps=len(self.workload.steps),
             features=tuple(self.workload.features),
             failure=self._failure,
+            http=self.services is not None,
         )
+
+    def _of_services(self) -> Iterator[Violation]:
+        """What is wrong with the services, and with those who follow them."""
+        if self.services is not None:
+            for text in self.services.judge():
+                yield Violation(promise=7, at=self._live.now(), environment="", host="", text=text)
 
     async def _until(self, at: float) -> None:
         wait = at - asyncio.get_running_loop().time()
@@ -152,6 +178,8 @@ class Scenario:
     def _check_process(self) -> None:
         if self._process is not None and self._process.failure is not None and not self._failure:
             self._failure = repr(self._process.failure)
+        if self.services is not None and not self._failure:
+            self._failure = self.services.failure
 
     # --- Steps ------------------------------------------------------------------------------------
 
@@ -169,10 +197,12 @@ class Scenario:
             case Action.STORE_FAIL | Action.STORE_MEND:
                 self._store(step)
             case Action.PARTITION_BEGIN | Action.PARTITION_END:
-                self._partition(begun=step.action is Action.PARTITION_BEGIN)
+                self._partition(step, begun=step.action is Action.PARTITION_BEGIN)
             case Action.QUEUE_FAIL | Action.QUEUE_MEND:
                 if self._feed is not None:
                     self._feed.silent = step.action is Action.QUEUE_FAIL
+                if self.services is not None:
+                    self.services.quiet(silent=step.action is Action.QUEUE_FAIL)
             case Action.STORE_LOSE:
                 await self._lose(step)
             case Action.HEAL:
@@ -203,6 +233,7 @@ class Scenario:
             data=self._data,
             store=store,
             clock=self._clock,
+            service=None if self.services is None else self.services.line,
         )
         await process.start()
         process.scheduler.reconciler.subscribe(self._decided)
@@ -245,9 +276,11 @@ class Scenario:
             self._process.trouble.failing = step.action is Action.STORE_FAIL
             self._process.trouble.after_applying = bool(step.arguments.get("applied", False))
 
-    def _partition(self, *, begun: bool) -> None:
+    def _partition(self, step: Step, *, begun: bool) -> None:
         if self._process is not None:
             self._process.transport.partitioned = begun
+        if self.services is not None:
+            self.services.line.partitioned = begun and bool(step.arguments.get("lost"))
         if begun:
             self.oracle.blinded(now=self._live.now())
         elif self._process is not None:
@@ -328,6 +361,8 @@ class Scenario:
         self._cloud.faults = Faults.none()
         if self._feed is not None:
             self._feed.silent = False
+        if self.services is not None:
+            await self.services.mend()
         await self._start()
         process = self._process
         assert process is not None
@@ -338,6 +373,8 @@ class Scenario:
         await self._people.ask_again(process)
         ends = asyncio.get_running_loop().time() + HEALING
         for _ in range(_ANSWERS):
+            if self.services is not None:
+                self.services.look()
             await asyncio.sleep(HEALING / _ANSWERS)
             await self._people.answer(process)
             if asyncio.get_running_loop().time() < ends - HEALING / 2:

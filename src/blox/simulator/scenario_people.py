@@ -391,7 +391,7 @@ class People:
             failed = newest is None or newest.status.value == "failed"
             if environment is not None and failed:
                 step = Step(at=0.0, action=Action.DEPLOY, arguments={"environment": wanted.name})
-                await self._deploy(process, wanted, step)
+                await self.do(step)
 
     async def answer(self, process: Process) -> None:
         """Stops that are held for somebody to confirm are confirmed."""

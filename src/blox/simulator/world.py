@@ -7,13 +7,16 @@ what it had stored stays, everything else is gone.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
 from blox.base.clock import LoopClock
 from blox.base.entropy import SeededEntropy
-from blox.clusterstate.ingest import Ingest
+from blox.clusterstate.ingest import LEAVING, Ingest
+from blox.clusterstate.remote.follower import following
+from blox.clusterstate.remote.port import StateService
 from blox.clusterstate.view import View
 from blox.ecs.client import EcsClient, Notice
 from blox.ecs.pacing import Category, Kind, Pacer
@@ -62,8 +65,10 @@ class Process:
         clock: LoopClock | None = None,
         call_timeout: float = 60.0,
         observe: bool = False,
+        service: StateService | None = None,
     ) -> None:
-        """`store`: another store than the simulated memory of `data`."""
+        """`store`: another store than the simulated memory of `data`. `service`: what keeps the
+        view, in place of `feed` and of sweeps of its own."""
         self.trouble = StoreTrouble()
         self.clock = clock or LoopClock(live.epoch)
         self._store = store or MemoryStore(
@@ -76,7 +81,8 @@ class Process:
             timeout=call_timeout,
             caller="blox",
         )
-        capped = None if feed is not None else settings.pacing.read_rate_without_queue
+        alone = feed is None and service is None
+        capped = settings.pacing.read_rate_without_queue if alone else None
         self.pacer = Pacer(self.clock, settings.pacing, read_rate=capped)
         self.client = EcsClient(
             self.transport,
@@ -91,20 +97,26 @@ class Process:
         self.failure: BaseException | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._cluster_known = asyncio.Event()
-        self._compose(feed, settings, SeededEntropy(random.getrandbits(64)), observe=observe)
+        self._watch(None if service is not None else feed, settings, service)
+        self._compose(settings, SeededEntropy(random.getrandbits(64)), observe=observe)
 
-    def _compose(
-        self, feed: Feed | None, settings: Settings, entropy: SeededEntropy, *, observe: bool
-    ) -> None:
-        """The view and the scheduler over the client."""
+    def _watch(self, feed: Feed | None, settings: Settings, service: StateService | None) -> None:
+        """The view over the client, or over a service."""
+        feeder = None
+        if service is not None:
+            feeder = following(service, self.clock, settings=settings.view, ecs_now=self.client.now)
         self.view = View(
             self.client,
             self.clock,
             assumptions=settings.assumptions,
             settings=settings.view,
             queue=feed is not None,
+            feeder=feeder,
         )
         self.ingest = None if feed is None else Ingest(self.view, feed, self.clock)
+
+    def _compose(self, settings: Settings, entropy: SeededEntropy, *, observe: bool) -> None:
+        """The scheduler over the view and the client."""
         hands = Hands(acts=self.client, tokens=self._token, owned=self._owned)
         self.scheduler = Scheduler(
             self.repository,
@@ -183,7 +195,8 @@ class Process:
             task.cancel()
         closing: list[Callable[[], Coroutine[Any, Any, Any]]] = [self.view.close]
         if self.ingest is not None:
-            closing.append(self.ingest.close)
+            patience = 0.0 if self.trouble.dead else LEAVING
+            closing.append(functools.partial(self.ingest.close, patience=patience))
         executor = self.scheduler.executor
         if executor is not None:
             await executor.close(patience=0.0)
