@@ -15,6 +15,9 @@ from benchmarks import (
     http_reads,
     memory,
     promptness,
+    state_events,
+    state_reads,
+    state_start,
 )
 from benchmarks.figures import Figure, say, table
 
@@ -26,6 +29,9 @@ BENCHMARKS: Final[Mapping[str, Callable[[], list[Figure]]]] = {
     "memory": memory.run,
     "http-reads": http_reads.run,
     "durability": durability.run,
+    "state-reads": state_reads.run,
+    "state-events": state_events.run,
+    "state-start": state_start.run,
 }
 """In the order in which they run."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from benchmarks.figures import Figure, Progress, at_most, percentile, say
 from benchmarks.stage import CLUSTER, FAMILY, REGION, ROOT, Stage, opened, python
+from benchmarks.state_stage import state_service
 from benchmarks.virtual import ATTRIBUTES
 from blox.cli.demo_process import environment
 from blox.simulator.cloud import Cloud
@@ -42,12 +43,25 @@ def run(sizes: tuple[int, ...] = (100, 1000), *, samples: int = SAMPLES) -> list
         joins, deaths = opened(lambda stage: _measured(stage, samples), hosts=hosts)
         figures += _judged(f"join to start, {hosts:,} hosts", joins, bare)
         figures += _judged(f"death to start, {hosts:,} hosts", deaths, bare)
+    say(f"promptness: {sizes[-1]:,} hosts, a cluster-state-service in between")
+    joins, deaths = opened(lambda stage: _followed(stage, samples), hosts=sizes[-1])
+    figures += _judged(f"join to start over a service, {sizes[-1]:,} hosts", joins, bare)
+    figures += _judged(f"death to start over a service, {sizes[-1]:,} hosts", deaths, bare)
     return figures
 
 
-async def _measured(stage: Stage, samples: int) -> tuple[list[float], list[float]]:
+async def _followed(stage: Stage, samples: int) -> tuple[list[float], list[float]]:
+    """The same, with a view that a cluster-state-service keeps."""
+    async with state_service(stage) as service:
+        await service.primed(what="promptness: the service's first sweep")
+        return await _measured(stage, samples, follows=f"127.0.0.1:{service.port}")
+
+
+async def _measured(
+    stage: Stage, samples: int, *, follows: str = ""
+) -> tuple[list[float], list[float]]:
     """The delays of joins and of deaths."""
-    async with stage.scheduler():
+    async with stage.scheduler(follows=follows):
         await stage.primed()
         await stage.create("logs")
         await stage.deploy("logs")

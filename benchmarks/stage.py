@@ -89,12 +89,15 @@ class Stage:
         store: str = "blox.db",
         clusters: tuple[str, ...] = (CLUSTER,),
         more: Mapping[str, str] | None = None,
+        follows: str = "",
     ) -> AsyncIterator[int]:
         """A daemon-scheduler while the block runs; its process id. `store`: a file's name, which
-        stays for the next."""
+        stays for the next. `follows`: HOST:PORT of the cluster-state-service that it uses instead
+        of the queue."""
         port = free_port()
         arguments = ["--bind", f"127.0.0.1:{port}", "--store", f"sqlite:{self.folder / store}"]
-        arguments += ["--queue", QUEUE, *options]
+        arguments += ["--css-endpoint", follows] if follows else ["--queue", QUEUE]
+        arguments += options
         for name in clusters:
             arguments += ["--cluster", name]
         environ = environment(

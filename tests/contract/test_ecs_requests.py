@@ -30,7 +30,10 @@ START = StartRequest(
 )
 REQUESTS = [
     wire.describe_clusters(["demo"]),
+    wire.list_clusters("token"),
     wire.list_hosts("demo", "token"),
+    wire.describe_hosts("demo", ["h"], ["TAGS", "CONTAINER_INSTANCE_HEALTH"]),
+    wire.describe_tasks("demo", ["t"], ["TAGS"]),
     wire.describe_hosts("demo", HOSTS),
     wire.list_tasks("demo", "RUNNING", "token"),
     wire.describe_tasks("demo", ["t"]),
@@ -53,4 +56,4 @@ def test_the_request_is_one_that_aws_describes(request_: wire.Request) -> None:
 
 
 def test_no_request_is_forgotten() -> None:
-    assert sorted(request.operation for request in REQUESTS) == sorted(CATEGORY_OF)
+    assert sorted({request.operation for request in REQUESTS}) == sorted(CATEGORY_OF)

@@ -211,7 +211,7 @@ def test_when_the_scheduler_dies_the_demo_says_so_with_its_last_lines(tmp_path: 
         wait_until(lambda: not demo.alive(), within=10, what="ended")
         assert demo.stop() == 1
         said = demo.output
-    last = said[said.index("The scheduler's process ended by itself (-9)") :]
+    last = said[said.index("The process of daemon-scheduler ended by itself (-9)") :]
     assert "StartTask" in last or "blox" in last
     assert leftovers(tmp_path) == []
 

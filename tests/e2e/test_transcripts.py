@@ -33,6 +33,8 @@ SERVICE_DELAY: Final = 0.3
 MOVING: Final = ROOT / "docs" / "moving-in-and-out.md"
 OPERATING: Final = ROOT / "docs" / "operating.md"
 SIMULATOR: Final = ROOT / "docs" / "simulator.md"
+CLUSTERS: Final = ROOT / "docs" / "clusters.md"
+CUSTOM: Final = ROOT / "docs" / "custom-scheduler.md"
 
 
 # --- The worlds -----------------------------------------------------------------------------------
@@ -133,9 +135,18 @@ def test_the_simulator_goes_as_it_is_told(tmp_path: Path) -> None:
     on_a_simulator(typed(SIMULATOR, tmp_path), folder=tmp_path, hosts=6)
 
 
+def test_looking_at_clusters_goes_as_it_is_told(tmp_path: Path) -> None:
+    on_a_simulator(typed(CLUSTERS, tmp_path), folder=tmp_path, hosts=6)
+
+
+def test_the_scheduler_of_ones_own_goes_as_it_is_told(tmp_path: Path) -> None:
+    on_a_simulator(typed(CUSTOM, tmp_path), folder=tmp_path, hosts=6)
+
+
 @pytest.mark.parametrize(
     ("document", "commands"),
     [
+        (CLUSTERS, ("clusters", "clusters sweep", "instances", "tasks", "watch")),
         (MOVING, ("audit", "doctor", "setup", "adopt", "deploy", "migrate", "orphans", "store")),
         (SIMULATOR, ("deploy", "simulate hosts", "simulate services", "simulate state")),
         (OPERATING, ("status", "explain", "logs", "freeze", "thaw", "hosts hold", "confirm")),
@@ -154,6 +165,8 @@ def test_the_transcripts_show_what_they_are_about(
 
 def test_every_transcript_is_typed() -> None:
     assert {path for path in documents() if "```console" in path.read_text()} == {
+        CLUSTERS,
+        CUSTOM,
         MOVING,
         OPERATING,
         SIMULATOR,

@@ -16,6 +16,7 @@ from support.notices import hook
 from support.rules import RULES, SCRAPED, labels_of, load, placeholders, selectors
 from support.running import Bench, on_a_scheduler
 from support.scheduling import scheduler, simulated_world
+from support.stating import state_service
 
 ALL = load(RULES.read_text(encoding="utf-8"))
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -43,6 +44,11 @@ def test_every_metric_and_label_that_an_alert_names_is_exported(tmp_path: Path) 
         world.control.post("hosts", {"cluster": "demo"})
         blox.process.wait_for(lambda: world.running() == 4, what="four daemons")
         samples = samples_of(blox.ask("GET", "/metrics").text)
+        with state_service(world, tmp_path, queue=None) as service:
+            service.wait_ready().wait_swept("demo")
+            of_state = samples_of(service.ask("GET", "/metrics").text)
+    for name, found in of_state.items():
+        samples.setdefault(name, []).extend(found)
     known: Mapping[str, frozenset[str]] = SCRAPED | {
         name: frozenset(label for labels, _ in found for label in labels)
         for name, found in samples.items()

@@ -59,6 +59,18 @@ def world() -> Iterator[SimulatedWorld]:
         yield made
 
 
+def test_a_state_service_has_a_queue_of_its_own_and_no_blank_for_what_it_starts() -> None:
+    printed = blox_setup("--print", "iam", "--state-service")
+    assert printed.notes[0] == "note: to be filled in: REGION, ACCOUNT"
+    (document,) = policies(printed)
+    assert [s["Sid"] for s in document["Statement"]] == ["AllClusters", "Queue"]
+    assert document["Statement"][1]["Resource"] == "arn:aws:sqs:REGION:ACCOUNT:blox-state"
+    template = blox_setup("--print", "cloudformation", "--state-service")
+    assert "Parameters:" not in template.out
+    assert "QueueName: blox-state\n" in template.out
+    assert "daemon-scheduler" not in template.out
+
+
 # --- Without anything -----------------------------------------------------------------------------
 
 
@@ -100,6 +112,11 @@ def test_a_template_says_which_command_prints_it_again() -> None:
         (("--print", "iam", "--notify-bus", "a b"), "is no name of an event bus"),
         (("--print", "iam", "--observe", "--migrate"), "leave one out"),
         (("--print", "iam", "--cluster", "a/b"), "neither a cluster's name nor its ARN"),
+        (("--print", "iam", "--state-service", "--observe"), "leave out --observe"),
+        (("--print", "iam", "--state-service", "--all"), "knows clusters, not environments"),
+        (("--print", "iam", "--queue", "kinesis://s"), "read by a cluster-state-service alone"),
+        (("--print", "iam", "--queue", "kinesis://a b"), "'a b' is no name of a Kinesis stream"),
+        (("--print", "terraform", "--state-service", "--queue", "kinesis://s"), "--print iam"),
         (("--print", "pulumi"), "'pulumi' is not one of"),
         ((), "Missing option '--print'"),
     ],

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("simulator")
     arguments = ["-m", "blox.cli.main", "simulate", "serve", "--bind", "127.0.0.1:0"]
     arguments += ["--hosts", "4", "--secret", "s3cret", "--env-file", str(folder / "env")]
+    arguments += ["--stream", "ecs-events"]
     arguments += ["--service-delay", "0.5"]
     with running(arguments, output=folder / "output") as process:
         process.wait_for_output("list-container-instances")
@@ -66,6 +68,25 @@ def test_the_aws_command_works_against_it(simulator: tuple[Running, dict[str, st
         *("--queue-url", url, "--max-number-of-messages", "10"),
     )
     assert events_of(received["Messages"])[0]["source"] == "aws.ecs"
+    assert "ecs-events" in blox(environment, "simulate", "state")
+    endpoint = ("--endpoint-url", environment["AWS_ENDPOINT_URL"])
+    shards = aws("kinesis", "list-shards", "--stream-name", "ecs-events", *endpoint)["Shards"]
+    iterators = [
+        aws(
+            *("kinesis", "get-shard-iterator", "--stream-name", "ecs-events", *endpoint),
+            *("--shard-id", shard["ShardId"], "--shard-iterator-type", "TRIM_HORIZON"),
+        )["ShardIterator"]
+        for shard in shards
+    ]
+    records = [
+        record
+        for iterator in iterators
+        for record in aws("kinesis", "get-records", "--shard-iterator", iterator, *endpoint)[
+            "Records"
+        ]
+    ]
+    told = [json.loads(b64decode(record["Data"])) for record in records]
+    assert task in [event["detail"].get("taskArn") for event in told]
     unknown = run([AWS, "ecs", "describe-task-sets", "--cluster", "demo", "--service", "x"],
                   environment=environment)  # fmt: skip
     assert unknown.returncode != 0
@@ -224,6 +245,8 @@ def test_it_leaves_when_it_is_told_to_even_during_a_long_poll(tmp_path: Path) ->
         (["--bind", "0.0.0.0:4566"], "loopback only"),
         (["--bind", "4566"], "HOST:PORT"),
         (["--account", "12"], "12 digits"),
+        (["--bind", "127.0.0.1:0", "--queue", "two words"], "--queue or --stream cannot be made"),
+        (["--bind", "127.0.0.1:0", "--stream", "two words"], "--queue or --stream cannot be made"),
     ],
 )
 def test_it_refuses_what_cannot_be(arguments: list[str], words: str) -> None:

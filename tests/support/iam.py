@@ -114,6 +114,7 @@ def asked_by(
 
 _OF_ECS = {
     "DescribeClusters": ("cluster", "clusters"),
+    "ListClusters": ("", ""),
     "ListContainerInstances": ("", "cluster"),
     "DescribeContainerInstances": ("container-instance", "containerInstances"),
     "ListTasks": ("", ""),
@@ -131,6 +132,7 @@ _OF_SQS = {
     "GetQueueUrl": ("GetQueueUrl", "QueueName"),
     "ReceiveMessage": ("ReceiveMessage", "QueueUrl"),
     "DeleteMessageBatch": ("DeleteMessage", "QueueUrl"),
+    "GetQueueAttributes": ("GetQueueAttributes", "QueueUrl"),
 }
 
 

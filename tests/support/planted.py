@@ -62,11 +62,13 @@ class Seeds:
 
     first: int
     last: int
+    http: bool = False
+    """Cluster-state-services keep the view."""
 
     def notices(self) -> str:
         """How it was noticed; "" if it was not."""
         for seed in range(self.first, self.last + 1):
-            outcome = Scenario(seed).play()
+            outcome = Scenario(seed, http=self.http).play()
             if outcome.violations:
                 return f"seed {seed}: {outcome.violations[0]}"
         return ""

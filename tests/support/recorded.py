@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import NamedTuple
 
 import aiohttp
@@ -27,6 +28,8 @@ class Relay:
     def __init__(self, url: str) -> None:
         self.url = url
         self.sent: list[Sent] = []
+        self.denies: Callable[[Sent], bool] = lambda _: False
+        """Whether a request is answered with AccessDenied, and not passed on."""
 
 
 @contextmanager
@@ -68,7 +71,10 @@ def _passing_on(
 ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
     async def answer(request: web.BaseRequest) -> web.Response:
         body = await request.read()
-        made.sent.append(Sent(request.headers.get("X-Amz-Target", "").rpartition(".")[2], body))
+        sent = Sent(request.headers.get("X-Amz-Target", "").rpartition(".")[2], body)
+        made.sent.append(sent)
+        if made.denies(sent):
+            return _denied(sent.operation)
         kept = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         try:
             async with session.request(
@@ -81,3 +87,14 @@ def _passing_on(
             return web.Response(status=502, text=str(error))
 
     return answer
+
+
+def _denied(operation: str) -> web.Response:
+    """ECS's words, more or less:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html"""
+    message = f"User: tester is not authorized to perform: ecs:{operation} because no policy allows"
+    return web.json_response(
+        {"__type": "AccessDeniedException", "message": message},
+        status=400,
+        headers={"x-amzn-requestid": "relay", "date": formatdate(usegmt=True)},
+    )

@@ -20,9 +20,9 @@ from typing import Any, Final, TypeVar
 from blox.cli.client import Client
 from blox.http.app import create_app
 from blox.http.metrics import Metrics
+from blox.http.rejected import RejectedMessage
 from blox.http.server import address_of, bind, parse_address, serving
 from blox.scheduler.api import ProcessInfo, operations
-from blox.scheduler.api.process import RejectedMessage
 from blox.scheduler.model import Environment
 from blox.scheduler.report import Problem
 from blox.settings import Settings
@@ -98,6 +98,27 @@ class Response:
         return json.loads(self.body)
 
 
+def asked(
+    url: str,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """One request as it stands. `body`: bytes, or a value that goes as JSON."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    given = {"Content-Type": "application/json"} if content is not None else {}
+    try:
+        connection.request(method, path, content, {**given, **(headers or {})})
+        answer = connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Response(answer.status, found, answer.read())
+    finally:
+        connection.close()
+
+
 class Bench:
     """What a test holds in its hands: a client, and the world behind the server."""
 
@@ -128,16 +149,7 @@ class Bench:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """One request as it stands. `body`: bytes, or a value that goes as JSON."""
-        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        given = {"Content-Type": "application/json"} if content is not None else {}
-        try:
-            connection.request(method, path, content, {**given, **(headers or {})})
-            answer = connection.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Response(answer.status, found, answer.read())
-        finally:
-            connection.close()
+        return asked(self.url, method, path, body, headers=headers)
 
     def get(self, path: str) -> Any:
         """What stands at a path, which must be there."""

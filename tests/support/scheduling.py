@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from blox.cli.simulator_client import Simulator
 from blox.settings import Assumptions
@@ -137,6 +137,7 @@ def simulated_world(
     hosts: int = 3,
     clusters: Sequence[str] = ("demo",),
     queues: Sequence[str] = (QUEUE,),
+    streams: Sequence[str] = (),
     secrets: Mapping[str, str] | None = None,
     assumptions: Assumptions = SHORT,
     faults: Faults | None = None,
@@ -150,7 +151,9 @@ def simulated_world(
 
     async def serve() -> None:
         cloud = Cloud(seed, assumptions=assumptions, faults=faults, quotas=quotas)
-        async with serving(cloud, queues=queues, secrets=secrets, seed=seed) as server:
+        async with serving(
+            cloud, queues=queues, streams=streams, secrets=secrets, seed=seed
+        ) as server:
             now = server.now()
             for _ in range(2):
                 cloud.add_definition("agent", now=now, cpu=16, memory=32, stop_timeout=1)
@@ -206,8 +209,8 @@ class Answer:
         return json.loads(self.body)
 
 
-class Scheduler:
-    """A daemon-scheduler that runs, and its API."""
+class Service:
+    """A service of blox that runs, and its API."""
 
     def __init__(self, process: Running, port: int) -> None:
         self.process = process
@@ -232,7 +235,7 @@ class Scheduler:
         except (OSError, http.client.HTTPException):
             return False
 
-    def wait_ready(self) -> "Scheduler":
+    def wait_ready(self) -> Self:
         """Wait until it is ready."""
         self.process.wait_for(self.ready, what="ready")
         return self
@@ -256,6 +259,24 @@ class Scheduler:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{json.dumps(last[0], indent=1)}") from None
         return last[0]
+
+    def conditions(self) -> dict[str, str]:
+        """Code → sentence of what is wrong with the process."""
+        return {one["code"]: one["sentence"] for one in self.get("/v2/status")["conditions"]}
+
+    def lines(self, event: str = "") -> list[Any]:
+        """The lines of its log whose event begins so."""
+        found = []
+        for line in self.process.output.splitlines():
+            if line.startswith("{"):
+                entry = json.loads(line)
+                if str(entry["event"]).startswith(event):
+                    found.append(entry)
+        return found
+
+
+class Scheduler(Service):
+    """A daemon-scheduler that runs."""
 
     def wait_primed(self, cluster: str = "demo") -> Any:
         """/v2/status, once the cluster was read and starts are allowed."""
@@ -287,24 +308,10 @@ class Scheduler:
         self.wait(path, lambda d: d["status"] == "completed", within=within)
         return path
 
-    def conditions(self) -> dict[str, str]:
-        """Code → sentence of what is wrong with the process."""
-        return {one["code"]: one["sentence"] for one in self.get("/v2/status")["conditions"]}
-
     def problems(self, name: str = "logs", *, cluster: str = "demo") -> dict[str, str]:
         """Code → sentence of what is wrong with an environment."""
         health = self.get(f"/v2/environments/{cluster}/{name}")["health"]
         return {one["code"]: one["sentence"] for one in health["problems"]}
-
-    def lines(self, event: str = "") -> list[Any]:
-        """The lines of its log whose event begins so."""
-        found = []
-        for line in self.process.output.splitlines():
-            if line.startswith("{"):
-                entry = json.loads(line)
-                if str(entry["event"]).startswith(event):
-                    found.append(entry)
-        return found
 
 
 def environment_of(world: SimulatedWorld, *, assumptions: Assumptions = SHORT) -> dict[str, str]:
@@ -355,6 +362,7 @@ __all__ = [
     "SHORT",
     "Answer",
     "Scheduler",
+    "Service",
     "SimulatedWorld",
     "clean_environment",
     "environment_of",

@@ -3,7 +3,7 @@
 import asyncio
 import http.client
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import boto3
@@ -96,15 +96,16 @@ def on_a_bench(
     ahead: float = 0.0,
     service_delay: float = 0.3,
     role: str = "",
+    streams: Sequence[str] = (),
     meanwhile: Callable[[SimulatedAws], None] | None = None,
 ) -> T:
-    """Serve a cloud with a cluster `demo`, definition `sleep:1` and queue `events`, and run `work`
-    in a thread. `meanwhile` gets the server, before anything is asked of it."""
+    """Serve a cloud with a cluster `demo`, definition `sleep:1`, queue `events` and `streams`, and
+    run `work` in a thread. `meanwhile` gets the server, before anything is asked of it."""
 
     async def serve() -> T:
         cloud = Cloud("wire", assumptions=assumptions, service_delay=service_delay)
         async with serving(
-            cloud, queues=["events"], secrets=secrets, ahead=ahead, role=role
+            cloud, queues=["events"], streams=streams, secrets=secrets, ahead=ahead, role=role
         ) as server:
             now = server.now()
             cloud.add_cluster("demo", now=now)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from support.processes import Running, clean_environment, free_port, run, running, wait_until
+from support.prose import ROOT
 
 ANY: Final = "…"
 """Alone on a line: any number of lines."""
@@ -44,8 +45,11 @@ _MASKS: Final = (
     (r"\bi-[0-9a-f]{6}…", "«host…»"),
     (r"\b[0-9a-f]{32}\b", "«id»"),
     (r"\b[0-9a-f]{8}…", "«id…»"),
+    (r"/\d+/[0-9a-f]{8}\b", "/«n»/«mark»"),
+    (r"\becs-svc/\d+", "ecs-svc/«n»"),
     (r"\b[0-9A-HJKMNP-TV-Z]{26}\b", "«id»"),
     (r"http://127\.0\.0\.1:\d+", "«url»"),
+    (r"\b127\.0\.0\.1:\d+", "«address»"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?: UTC|Z)", "«time»"),
     (r"\b\d\d:\d\d:\d\d(?:\.\d+)?\b", "«time»"),
     (r"\b\d+(?:\.\d+)? (?:ms|s|min|h|d)\b", "«span»"),
@@ -53,13 +57,21 @@ _MASKS: Final = (
     (r"\b\d+ (calls?|messages?|records?)\b", r"«n» \1"),
 )
 _LOOKING: Final = (
+    *("blox clusters", "blox instances", "blox tasks"),
     *("blox audit", "blox doctor", "blox status", "blox hosts", "blox explain", "blox orphans"),
     *("blox environments list", "blox environments show", "blox deployments"),
     "blox simulate state",
 )
 """They change nothing: looked at again until they show what they should, because the scheduler
 sees what happened a moment later. `blox hosts hold` and `release` are not among them."""
-_ACTING: Final = ("blox hosts hold", "blox hosts release")
+_ACTING: Final = ("blox clusters sweep", "blox hosts hold", "blox hosts release")
+_SERVICES: Final = {
+    "daemon-scheduler": "blox.cli.services",
+    "cluster-state-service": "blox.cli.state_service",
+}
+"""Commands that run beside the others, and their modules."""
+_STATE_SERVICE: Final = "127.0.0.1:3000"
+"""Where documents have the cluster-state-service answer."""
 _HOME: Final = "/home/you/"
 """What documents call the folder in which the commands are typed."""
 _ASKED: Final = re.compile(r"  aws ecs update-service ")
@@ -139,16 +151,17 @@ def difference(shown: Sequence[str], printed: Sequence[str]) -> str:
 class Terminal(AbstractContextManager["Terminal"]):
     """Where a document's commands are typed, one after the other, in one folder.
 
-    `daemon-scheduler …` runs beside the others, as in another terminal, on a port of its own; typed
-    again, the former one is ended first, as by Ctrl-C.
+    `daemon-scheduler …` and `cluster-state-service …` run beside the others, as in other terminals,
+    on ports of their own; typed again, the former one is ended first, as by Ctrl-C.
     """
 
     def __init__(self, folder: Path, *, url: str, extra: Mapping[str, str]) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._ports = {name: free_port() for name in _SERVICES}
         self._code = 0
         self._stack = ExitStack()
-        self._scheduler: Running | None = None
+        self._services: dict[str, Running] = {}
+        (folder / "examples").symlink_to(ROOT / "examples")
         self._environment = {
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": "us-east-1",
@@ -156,7 +169,8 @@ class Terminal(AbstractContextManager["Terminal"]):
             "AWS_ACCESS_KEY_ID": "sre",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "BLOX_SIMULATOR": url,
-            "BLOX_ENDPOINT": f"http://127.0.0.1:{self._port}",
+            "BLOX_ENDPOINT": f"http://127.0.0.1:{self._ports['daemon-scheduler']}",
+            "BLOX_CSS_ENDPOINT": f"http://127.0.0.1:{self._ports['cluster-state-service']}",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             **extra,
         }
@@ -166,14 +180,15 @@ class Terminal(AbstractContextManager["Terminal"]):
 
     @property
     def log(self) -> str:
-        """What the scheduler has logged so far, for a failure's message."""
-        return self._scheduler.output[-4000:] if self._scheduler else "no scheduler was started"
+        """What the services have logged so far, for a failure's message."""
+        logs = [f"{name}:\n{one.output[-4000:]}" for name, one in self._services.items()]
+        return "\n".join(logs) or "no service was started"
 
     def type(self, step: Step) -> list[str]:
         """Do what a step says; the lines that it printed. Fails where they are not those shown."""
         words = shlex.split(step.command)
-        if words[0] == "daemon-scheduler":
-            self._serve([word for word in words[1:] if word != "&"])
+        if words[0] in _SERVICES:
+            self._serve(words[0], [word for word in words[1:] if word != "&"])
             return []
         if words[0] == "export":
             self._environment |= dict(word.split("=", 1) for word in words[1:])
@@ -205,8 +220,7 @@ class Terminal(AbstractContextManager["Terminal"]):
     def _failure(self, step: Step, printed: Sequence[str]) -> AssertionError:
         told = difference(step.shown, printed) if step.shown is not None else "\n".join(printed)
         return AssertionError(
-            f"{step.place}: {step.command}   (exit code {self._code})\n{told}\n\nThe scheduler:\n"
-            f"{self.log}"
+            f"{step.place}: {step.command}   (exit code {self._code})\n{told}\n\n{self.log}"
         )
 
     def _run(self, step: Step) -> list[str]:
@@ -243,21 +257,30 @@ class Terminal(AbstractContextManager["Terminal"]):
         ended = run(["bash", "-c", command], environment=self._environment)
         assert ended.returncode == 0, f"{command}\n{ended.stderr}"
 
-    def _serve(self, words: Sequence[str]) -> None:
-        """Start the scheduler, or start it again, and wait until it can serve."""
-        if self._scheduler is not None:
-            assert self._scheduler.stop() == 0, self._scheduler.output
-        store = [word.replace("sqlite:", f"sqlite:{self._folder}/") for word in words]
-        arguments = ["-m", "blox.cli.services", "--bind", f"127.0.0.1:{self._port}", *store]
-        log = self._folder / "scheduler.log"
+    def _serve(self, name: str, words: Sequence[str]) -> None:
+        """Start a service, or start it again, and wait until it can serve."""
+        if name in self._services:
+            former = self._services.pop(name)
+            assert former.stop() == 0, former.output
+        port = self._ports[name]
+        followed = f"127.0.0.1:{self._ports['cluster-state-service']}"
+        flags = [
+            followed
+            if word == _STATE_SERVICE
+            else word.replace("sqlite:", f"sqlite:{self._folder}/")
+            for word in words
+        ]
+        arguments = ["-m", _SERVICES[name], "--bind", f"127.0.0.1:{port}", *flags]
+        log = self._folder / f"{name}.log"
         log.unlink(missing_ok=True)
-        self._scheduler = self._stack.enter_context(
+        started = self._stack.enter_context(
             running(arguments, output=log, environment=self._environment)
         )
-        self._scheduler.wait_for(self._ready, what="ready")
+        self._services[name] = started
+        started.wait_for(lambda: self._ready(port), what="ready")
 
-    def _ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+    def _ready(self, port: int) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200

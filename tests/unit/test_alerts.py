@@ -6,6 +6,7 @@ import re
 import promql_parser
 import pytest
 
+from blox.app.state_gauges import StateMetrics
 from blox.http.metrics import Metrics
 from support.prose import ROOT, anchors
 from support.rules import RULES, SCRAPED, Rule, labels_of, load, placeholders, selectors
@@ -16,9 +17,9 @@ rules = pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.name)
 
 
 def exported() -> dict[str, frozenset[str]]:
-    """Metric → its labels, of a process that nothing has happened to yet."""
-    metrics = Metrics(version="1")
-    text = asyncio.run(metrics.render()).decode()
+    """Metric → its labels, of processes that nothing has happened to yet."""
+    services = (Metrics(version="1"), StateMetrics(version="1"))
+    text = "".join(asyncio.run(metrics.render()).decode() for metrics in services)
     found: dict[str, frozenset[str]] = {}
     for kind in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE):
         found[kind] = frozenset()

@@ -15,7 +15,7 @@ from blox.scheduler.adoption import Choice
 from blox.scheduler.api.bodies import EnvironmentPatch, NewEnvironment, PolicyWish
 from blox.scheduler.api.bodies_orders import AdoptionWish
 from blox.scheduler.api.find import Directory, find_host, on_cluster, read_token
-from blox.scheduler.api.shapes import at, moment
+from blox.http.shapes import at, moment
 from blox.scheduler.api.shown import (
     counters,
     deployment_body,

@@ -16,6 +16,9 @@ from benchmarks import (
     memory,
     promptness,
     stage,
+    state_events,
+    state_reads,
+    state_start,
 )
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.figures import Figure, at_most, percentile, readable, table
@@ -33,6 +36,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_SETTLE", 0.1)
     monkeypatch.setattr(promptness, "RAN_WELL", 0.1)
     monkeypatch.setattr(promptness, "_LATE", 2.0)
+    monkeypatch.setattr(state_start, "_SETTLE", 0.1)
 
 
 def _wellformed(figures: list[Figure]) -> None:
@@ -123,10 +127,23 @@ class TestRuns:
             (lambda: durability.run(seconds=0.05, waiters=(1, 4)), 2),
             (lambda: environments.run(hosts=3, environments=2, seconds=0.5), 1),
             (lambda: http_reads.run(hosts=2, seconds=0.2), 2),
-            (lambda: promptness.run((3,), samples=3), 4),
+            (lambda: promptness.run((3,), samples=3), 8),
             (lambda: memory.run(few=2, hosts=4, foreign=1, seconds=0.2), 5),
+            (lambda: state_reads.run(hosts=2, others=1, seconds=0.2), 6),
+            (lambda: state_events.run(hosts=3, events=10, watchers=2, changes=3), 3),
+            (lambda: state_start.run(hosts=3, memory_hosts=2), 4),
         ],
-        ids=["event-cost", "durability", "environments", "http-reads", "promptness", "memory"],
+        ids=[
+            "event-cost",
+            "durability",
+            "environments",
+            "http-reads",
+            "promptness",
+            "memory",
+            "state-reads",
+            "state-events",
+            "state-start",
+        ],
     )
     def test_it_gives_its_figures(self, run: Callable[[], list[Figure]], count: int) -> None:
         figures = run()

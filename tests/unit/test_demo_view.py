@@ -7,15 +7,14 @@ import pytest
 from blox.cli.demo_view import (
     Happening,
     HostShown,
-    Line,
     Picture,
     Seen,
-    fit,
     frame,
     host_lines,
     plain_row,
     wrap,
 )
+from blox.cli.screen import Line, fit
 
 GOOD = HostShown(
     arn="arn:good",

@@ -262,6 +262,20 @@ def test_a_role_that_may_not_act_at_all_can_observe() -> None:
     assert [s["Sid"] for s in finding.statements] == ["Start", "Tasks"]
 
 
+def test_for_a_state_service_only_what_it_reads_matters() -> None:
+    reads = tuple(grant.action for grant in grants_for(Part.STATE))
+    unneeded = tuple(action for action in READS if action not in reads)
+    assert unneeded
+    allowed = (*said(Verdict.ALLOWED, *reads), *said(Verdict.DENIED, *unneeded, *ACTS))
+    report = judge(facts(cluster(None, *allowed), state_service=True))
+    assert codes(report, Level.PROBLEM) == []
+    assert not {finding.subject for finding in report.findings} & {"writes", "dates", "real ECS"}
+    assert codes(judge(facts(cluster(None, *allowed))), Level.PROBLEM) == ["reads-denied"]
+    denied = (*said(Verdict.DENIED, "ecs:ListTasks"), *said(Verdict.ALLOWED, "ecs:DescribeTasks"))
+    report = judge(facts(cluster(None, *denied), state_service=True))
+    assert "ecs:ListTasks" in found(report, "reads-denied").sentence
+
+
 def test_a_role_that_may_do_half_is_a_problem() -> None:
     permissions = (
         *said(Verdict.ALLOWED, *READS, "ecs:StopTask"),

@@ -306,17 +306,31 @@ def test_a_later_probe_does_not_bring_back_dating_back() -> None:
     simulated(scenario, switches=PICKY)
 
 
-def test_only_a_recent_read_with_the_same_credentials_vouches_for_them() -> None:
+def test_where_no_recent_read_vouches_for_the_credentials_one_is_made() -> None:
     async def scenario(stage: SimStage) -> None:
         await read(stage)
         await asyncio.sleep(61)
         assert isinstance(await start(stage), NotDone)
-        assert stage.client.assumptions_in_force.dated_back == 240
+        assert stage.tap.sent[-1].operation == "DescribeClusters"
+        assert stage.client.assumptions_in_force.dated_back == 0
+
+    simulated(scenario, switches=PICKY)
+
+
+def test_only_a_read_that_is_accepted_with_the_same_credentials_vouches_for_them() -> None:
+    body = b'{"__type": "UnrecognizedClientException", "message": "invalid"}'
+
+    async def scenario(stage: SimStage) -> None:
+        def refused(answer: WireAnswer) -> WireAnswer:
+            return msgspec.structs.replace(answer, status=400, body=body)
+
         await read(stage)
         stage.tap.signer = "AKIASECOND"
+        stage.tap.answers = refused
         assert isinstance(await start(stage), NotDone)
+        assert stage.tap.sent[-1].operation == "DescribeClusters"
         assert stage.client.assumptions_in_force.dated_back == 240
-        await read(stage)
+        stage.tap.answers = lambda answer: answer
         assert isinstance(await start(stage), NotDone)
         assert stage.client.assumptions_in_force.dated_back == 0
 

@@ -41,11 +41,11 @@ def botocores() -> dict[str, EndpointProvider]:
         service: EndpointProvider(
             loader.load_service_model(service, "endpoint-rule-set-1"), partitions
         )
-        for service in ("ecs", "sqs", "sts", "events", "iam")
+        for service in ("ecs", "sqs", "kinesis", "sts", "events", "iam")
     }
 
 
-@pytest.mark.parametrize("service", ["ecs", "sqs", "sts", "events", "iam"])
+@pytest.mark.parametrize("service", ["ecs", "sqs", "kinesis", "sts", "events", "iam"])
 @pytest.mark.parametrize("fips", [False, True])
 @pytest.mark.parametrize("dual", [False, True])
 def test_standard_endpoints_are_botocores(

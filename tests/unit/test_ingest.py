@@ -2,70 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from structlog.testing import capture_logs
 
 from blox.clusterstate.ingest import KEPT, KEPT_BYTES, Ingest
-from blox.clusterstate.source import QueueUnavailable
 from blox.clusterstate.view import View
 from support.documents import CLUSTER, host_arn, host_event, task_arn, task_event
+from support.queues import Letter, Queue
 from support.watching import Watch, watch
-
-
-class Letter(NamedTuple):
-    id: str
-    body: bytes
-
-
-class Queue:
-    """A queue by hand: what is received and not deleted comes again after `redeliver` seconds."""
-
-    def __init__(self, redeliver: float = 30.0) -> None:
-        self.waiting: list[Letter] = []
-        self.taken: dict[str, Letter] = {}
-        self.deleted: list[str] = []
-        self.problem: str | None = None
-        self.undeletable: str | None = None
-        self.on_delete: Callable[[Sequence[Letter]], None] = lambda letters: None
-        self.receiving = 0
-        self.most_receiving = 0
-        self._redeliver = redeliver
-        self._numbers = 0
-
-    def put(self, *bodies: bytes) -> None:
-        for body in bodies:
-            self._numbers += 1
-            self.waiting.append(Letter(f"m{self._numbers}", body))
-
-    async def receive(self) -> Sequence[Letter]:
-        self.receiving += 1
-        self.most_receiving = max(self.most_receiving, self.receiving)
-        try:
-            await asyncio.sleep(0.1 if self.waiting else 1.0)
-        finally:
-            self.receiving -= 1
-        if self.problem is not None:
-            raise QueueUnavailable(self.problem)
-        found, self.waiting = self.waiting[:10], self.waiting[10:]
-        for letter in found:
-            self.taken[letter.id] = letter
-            asyncio.get_running_loop().call_later(self._redeliver, self._again, letter)
-        return found
-
-    def _again(self, letter: Letter) -> None:
-        if self.taken.pop(letter.id, None) is not None:
-            self.waiting.append(letter)
-
-    async def delete(self, messages: Sequence[Letter]) -> None:
-        await asyncio.sleep(0.01)
-        if self.undeletable is not None:
-            raise QueueUnavailable(self.undeletable)
-        self.on_delete(messages)
-        for letter in messages:
-            self.taken.pop(letter.id, None)
-            self.deleted.append(letter.id)
 
 
 class Scene(NamedTuple):

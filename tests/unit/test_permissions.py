@@ -30,7 +30,7 @@ from blox.account.permissions import (
 from blox.app.reads import READS
 
 SOURCE = Path(blox.__file__).parent
-SERVICES = ("ecs", "sqs", "sts", "iam", "events")
+SERVICES = ("ecs", "sqs", "kinesis", "sts", "iam", "events")
 TABLES = ("account/permissions.py", "ecs/pacing.py", "app/meter.py")
 """Modules that name operations without sending any."""
 WHERE = Where(
@@ -122,10 +122,25 @@ def test_the_client_of_ecs_sends_what_the_table_has_for_ecs() -> None:
 
 def test_an_observer_may_do_all_that_it_sends_and_cannot_act() -> None:
     observer = {o for grant in grants_for(Part.OBSERVE) for o in grant.operations}
-    assert READS - observer <= {"ListServices"}
+    assert READS - observer <= {"ListServices", "ListClusters"}
     assert observer <= READS
     acting = {grant.action for grant in grants_for(Part.ACT)}
     assert acting == {"ecs:StartTask", "ecs:StopTask", "iam:PassRole", "ecs:TagResource"}
+
+
+def test_a_cluster_state_service_may_read_clusters_and_nothing_else() -> None:
+    """Its view asks for definitions, services and capacity providers only when a scheduler does."""
+    service = {o for grant in grants_for(Part.STATE) for o in grant.operations}
+    assert service - {"GetQueueAttributes"} == {
+        "ListClusters",
+        "DescribeClusters",
+        "ListContainerInstances",
+        "DescribeContainerInstances",
+        "ListTasks",
+        "DescribeTasks",
+    }
+    assert service - {"GetQueueAttributes"} < READS
+    assert {grant.service for grant in grants_for(Part.STREAM)} == {"kinesis"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from blox.base.errors import BloxError, Conflict, InvalidInput, NotFound, Unavailable
 from blox.http.failures import error_answer, speaks_text
-from blox.http.problems import Refused
+from blox.http.problems import PositionExpired, Refused
 from blox.http.queries import RepeatedParameter, UnsupportedParameter
 
 
@@ -22,6 +22,7 @@ class OwnKind(NotFound):
         (OwnKind("x"), 404, "not-found"),
         (Conflict("x"), 409, "conflict"),
         (Unavailable("x"), 503, "unavailable"),
+        (PositionExpired("x"), 410, "position-expired"),
         (BloxError("x"), 500, "internal"),
         (Refused(412, "x"), 412, "precondition-failed"),
     ],

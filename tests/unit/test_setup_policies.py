@@ -70,6 +70,7 @@ SAMPLES: dict[str, Any] = {
     "reason": "why",
     "desired_status": "RUNNING",
     "next_token": None,
+    "include": ("TAGS",),
     "request": StartRequest(
         cluster=DEMO,
         definition=AGENT,
@@ -140,6 +141,44 @@ def test_the_queue_may_be_read_and_emptied_and_not_filled() -> None:
             assert not allows(policy(observe=observe), Asked(f"sqs:{action}", other))
         for action in ("SendMessage", "PurgeQueue", "DeleteQueue", "SetQueueAttributes"):
             assert not allows(policy(observe=observe), Asked(f"sqs:{action}", ours))
+
+
+STATE_SERVICE = {
+    "DescribeClusters",
+    "ListContainerInstances",
+    "DescribeContainerInstances",
+    "ListTasks",
+    "DescribeTasks",
+}
+"""What a cluster-state-service sends to ECS about a cluster."""
+
+
+def test_a_state_service_reads_its_clusters_and_nothing_else() -> None:
+    named = policy(state=True)
+    assert allowed(named) == STATE_SERVICE
+    for request in requests():
+        elsewhere = request.body.replace(b"demo", b"other")
+        asked = asked_by(request.operation, elsewhere, roles=ROLES)
+        assert refused(named, asked) or request.operation == "ListClusters"
+    assert allows(named, Asked("sqs:GetQueueAttributes", f"{SQS}:blox-events"))
+    assert not allows(policy(), Asked("sqs:GetQueueAttributes", f"{SQS}:blox-events"))
+
+
+def test_a_state_service_without_names_reads_every_cluster_and_may_list_them() -> None:
+    everything = policy(state=True, clusters=(), queue="")
+    assert allowed(everything) == STATE_SERVICE | {"ListClusters"}
+    assert {s["Sid"] for (body,) in (everything,) for s in body["Statement"]} == {"AllClusters"}
+
+
+def test_a_stream_takes_the_place_of_the_queue() -> None:
+    streamed = policy(state=True, queue="", stream="ecs-events")
+    ours = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/ecs-events"
+    for action in ("ListShards", "GetShardIterator", "GetRecords"):
+        assert allows(streamed, Asked(f"kinesis:{action}", ours))
+        assert not allows(streamed, Asked(f"kinesis:{action}", f"{ours}-2"))
+        assert not allows(policy(state=True), Asked(f"kinesis:{action}", ours))
+    assert not allows(streamed, Asked("kinesis:PutRecord", ours))
+    assert not allows(streamed, Asked("sqs:ReceiveMessage", f"{SQS}:blox-events"))
 
 
 def test_tags_need_a_permission_of_their_own_and_only_then_have_it() -> None:

@@ -165,6 +165,10 @@ VARIANTS = {
     "ecs": template(permitted_for(FOUND, BLANKS, ALL), runs_on=RunsOn.ECS, watched=FOUND.arns),
     "elsewhere": template(permitted_for(FOUND, BLANKS, ALL), runs_on=RunsOn.ELSEWHERE),
     "many": template(many()),
+    "state": template(permitted_for(None, BLANKS, Options(queue="q", state=True))),
+    "state-named": template(
+        permitted_for(FOUND, BLANKS, Options(queue="q", state=True)), runs_on=RunsOn.ECS
+    ),
 }
 
 
@@ -204,6 +208,7 @@ def test_only_blanks_are_parameters() -> None:
     ]  # fmt: skip
     assert names(VARIANTS["observe"]) == ["ClusterName"]
     assert names(VARIANTS["ecs"]) == []
+    assert names(VARIANTS["state"]) == []
 
 
 def test_several_policies_hang_on_one_role() -> None:
@@ -259,26 +264,30 @@ def normal(policy: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("options", [ALL, Options(queue="blox-events", observe=True)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ALL,
+        Options(queue="blox-events", observe=True),
+        Options(queue="blox-state", state=True),
+    ],
+)
 def test_cloudformation_terraform_and_iam_allow_the_same(options: Options) -> None:
+    role, name = ("StateService", "state_service") if options.state else ("Scheduler", "scheduler")
     permitted = permitted_for(FOUND, IAM_BLANKS, options)
     (found,) = documents(statements(permitted))
     plain = normal(document(found))
     body = yaml.load(cloudformation(template(permitted)), Loader)
-    properties = body["Resources"]["SchedulerPolicy"]["Properties"]
+    properties = body["Resources"][f"{role}Policy"]["Properties"]
+    assert properties["Roles"] == [Tag("Ref", f"{role}Role")]
     assert normal(resolved(properties["PolicyDocument"], permitted)) == plain
-    assert normal(of_terraform(terraform(template(permitted)), permitted)) == plain
+    assert normal(of_terraform(terraform(template(permitted)), permitted, name)) == plain
 
 
-def of_terraform(text: str, permitted: Permitted) -> Any:
-    """The policy document that Terraform would make of its `scheduler`."""
+def of_terraform(text: str, permitted: Permitted, name: str) -> Any:
+    """The policy document that Terraform would make of this name."""
     read = hcl2.loads(text, serialization_options=PLAIN)
-    (data,) = [
-        below["scheduler"]
-        for each in read["data"]
-        for below in each.values()
-        if "scheduler" in below
-    ]
+    (data,) = [below[name] for each in read["data"] for below in each.values() if name in below]
     shown = []
     for statement in data["statement"]:
         block: dict[str, dict[str, Any]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from blox.clusterstate.source import QueueUnavailable
-from blox.clusterstate.sqs import SqsMessage, SqsSource
+from blox.clusterstate.sqs import DELETES, SqsMessage, SqsSource
 from blox.ecs.port import Lost, NotSent, Permit, WireAnswer
 from blox.simulator.sqs import Queues
 from blox.simulator.sqs_shapes import QueueFault
@@ -17,19 +17,31 @@ START = 1_750_000_000.0
 
 
 class SqsWire:
-    """A transport straight into the simulated SQS. `answer` takes the place of the next answers."""
+    """A transport straight into the simulated SQS. `answer` may take the place of answers."""
 
     def __init__(self) -> None:
         self.queues = Queues(account="111122223333", region="us-east-1")
         self.now = START
         self.sent: list[tuple[str, dict[str, object], float]] = []
-        self.answer: Callable[[], WireAnswer] | None = None
+        self.answer: Callable[[], WireAnswer | None] = lambda: None
+        self.latency = 0.0
+        self.under_way = 0
+        self.most_under_way = 0
 
     def ask(self, operation: str, **params: object) -> dict[str, object]:
         return self.queues.call(operation, params, now=self.now, base=BASE)
 
     def create(self, name: str = "events") -> str:
         return str(self.ask("CreateQueue", QueueName=name)["QueueUrl"])
+
+    def waiting(self) -> tuple[str, str]:
+        """How many messages wait, and how many are in flight."""
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        queue = f"{BASE}/111122223333/events"
+        shown = self.ask("GetQueueAttributes", QueueUrl=queue, AttributeNames=list(names))
+        attributes = shown["Attributes"]
+        assert isinstance(attributes, dict)
+        return attributes[names[0]], attributes[names[1]]
 
     async def send(
         self,
@@ -42,8 +54,13 @@ class SqsWire:
     ) -> WireAnswer:
         asked = json.loads(body)
         self.sent.append((operation, asked, date()))
-        if self.answer is not None:
-            return self.answer()
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(self.latency)
+        self.under_way -= 1
+        instead = self.answer()
+        if instead is not None:
+            return instead
         try:
             found = self.queues.call(operation, asked, now=self.now, base=BASE)
         except QueueFault as fault:
@@ -127,6 +144,70 @@ def test_what_was_deleted_does_not_come_again_and_the_rest_does() -> None:
         10,
         4,
     ]
+
+
+def test_many_are_removed_by_several_calls_at_once() -> None:
+    sqs = SqsWire()
+    url = sqs.create()
+    for number in range(300):
+        sqs.ask("SendMessage", QueueUrl=url, MessageBody=str(number))
+    queue = source(sqs)
+
+    async def story() -> None:
+        got = [m for _ in range(30) for m in await receive(queue)]
+        sqs.latency = 0.01
+        await queue.delete(got)
+
+    asyncio.run(story())
+    assert sqs.most_under_way == DELETES
+    assert sqs.waiting() == ("0", "0")
+
+
+def test_a_call_that_fails_leaves_the_others_messages_removed() -> None:
+    sqs = SqsWire()
+    url = sqs.create()
+    for number in range(30):
+        sqs.ask("SendMessage", QueueUrl=url, MessageBody=str(number))
+    queue = source(sqs)
+
+    async def story() -> None:
+        got = [m for _ in range(3) for m in await receive(queue)]
+        answers = [None, answered("InternalError", "no.", 500), None]
+        sqs.answer = lambda: answers.pop()
+        with pytest.raises(QueueUnavailable) as caught:
+            await queue.delete(got)
+        assert caught.value.message.startswith("10 of 30 messages could not be removed from the q")
+        assert "InternalError: no." in caught.value.message
+
+    asyncio.run(story())
+    assert sqs.waiting() == ("0", "10")
+
+
+def test_how_many_messages_wait_is_asked_of_sqs() -> None:
+    sqs = SqsWire()
+    url = sqs.create()
+    for number in range(12):
+        sqs.ask("SendMessage", QueueUrl=url, MessageBody=str(number))
+    queue = source(sqs)
+    assert asyncio.run(queue.depth()) == 12
+    asyncio.run(receive(queue))
+    assert asyncio.run(queue.depth()) == 2
+    assert sqs.sent[-1][1] == {
+        "QueueUrl": url,
+        "AttributeNames": ["ApproximateNumberOfMessages"],
+    }
+
+
+def test_where_asking_is_denied_nobody_knows_how_many_wait() -> None:
+    sqs = SqsWire()
+    queue = source(sqs, sqs.create())
+    sqs.answer = lambda: answered("AccessDeniedException", "no.")
+    assert asyncio.run(queue.depth()) is None
+    sqs.answer = lambda: wire(200, b"{}")
+    assert asyncio.run(queue.depth()) is None
+    sqs.answer = lambda: answered("InternalError", "no.", 500)
+    with pytest.raises(QueueUnavailable, match="refused GetQueueAttributes"):
+        asyncio.run(queue.depth())
 
 
 def test_messages_that_sqs_does_not_delete_are_reported() -> None:
