@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from blox.clusterstate.kinesis import WAIT
 from blox.clusterstate.kinesis_shards import Position
+from blox.clusterstate.source import QueueUnavailable
 from blox.ecs.port import Lost, NotSent
 from blox.simulator.model import Fault
 from support.streams import HOUR, STREAM, Reader, Scene, streaming
@@ -152,6 +154,25 @@ def test_a_merged_shard_waits_for_both_of_its_parents() -> None:
     streaming(story, shards=2)
 
 
+def test_a_child_waits_for_a_parent_that_is_not_listed_yet() -> None:
+    async def story(scene: Scene) -> None:
+        reader = scene.read()
+        await asyncio.sleep(2)
+        first, second = scene.wire.stream.open
+        lower, _ = scene.split(second)
+        old = scene.put(50)
+        scene.merge(first, lower)
+        young = scene.put(50)
+        await asyncio.sleep(10)
+        assert sorted(reader.bodies) == sorted(old + young)
+        order = [message.shard for message in reader.received]
+        parents = {shard.id: shard.parents for shard in scene.wire.stream.shards.values()}
+        for at, shard in enumerate(order):
+            assert not set(parents[shard]) & set(order[at:])
+
+    streaming(story, shards=2)
+
+
 def test_resharding_while_nobody_reads_loses_nothing() -> None:
     async def story(scene: Scene) -> None:
         first = scene.read()
@@ -293,6 +314,29 @@ def test_a_stream_that_is_deleted_and_made_anew_under_a_reader() -> None:
         after = scene.put(3)
         await asyncio.sleep(70)
         assert reader.bodies == before + after
+
+    streaming(story)
+
+
+# --- Whether it is read ---------------------------------------------------------------------------
+
+
+def test_that_the_stream_is_read_is_known_at_once_and_again_after_trouble() -> None:
+    async def story(scene: Scene) -> None:
+        source = scene.source()
+        assert await source.receive() == ()
+        assert scene.clock.monotonic() < 1
+        scene.wire.refuse = refused("InternalFailureException")
+        with pytest.raises(QueueUnavailable):
+            await source.receive()
+        scene.wire.refuse = lambda operation, asked: None
+        before = scene.clock.monotonic()
+        assert await source.receive() == ()
+        assert scene.clock.monotonic() - before < 5
+        before = scene.clock.monotonic()
+        assert await source.receive() == ()
+        assert scene.clock.monotonic() - before == pytest.approx(WAIT)
+        await source.close()
 
     streaming(story)
 

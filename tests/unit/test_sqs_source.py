@@ -112,7 +112,10 @@ def test_messages_come_ten_at_a_time_by_long_polling_and_the_url_is_asked_once()
         "ReceiveMessage",
         "ReceiveMessage",
     ]
-    assert sqs.sent[1][1] == {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 20}
+    asked = {"QueueUrl": url, "MaxNumberOfMessages": 10}
+    # The first one tells at once whether the queue can be read.
+    assert sqs.sent[1][1] == {**asked, "WaitTimeSeconds": 0}
+    assert sqs.sent[2][1] == {**asked, "WaitTimeSeconds": 20}
     assert sqs.sent[1][2] == START + 5
 
 

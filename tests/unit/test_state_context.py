@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from blox.base.errors import InvalidInput
-from blox.clusterstate.api.context import Expired, of_cluster, position_of, version_at
+from blox.clusterstate.api.context import of_cluster
+from blox.clusterstate.api.positions import Expired, position_of, version_at
 from blox.clusterstate.catalogue import Catalogue
 from blox.ecs.seen import ClusterSeen
 from support.documents import CLUSTER, OTHER_CLUSTER

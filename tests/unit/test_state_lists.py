@@ -56,14 +56,28 @@ def test_a_list_is_made_once_for_each_change_of_it() -> None:
 def test_who_has_it_is_told_so_without_making_it() -> None:
     listed = Listed()
     etag = listed.ask().headers["etag"]
-    assert etag == '"e7.1"'
+    assert etag == '"e7.1.n.0"'
     for given in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         answer = listed.ask(etag=given)
         assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", etag)
     assert listed.made == 1
 
 
-@pytest.mark.parametrize("given", ['"e7.2"', '"e6.1"', "e7.1", '"e7.1', ""])
+@pytest.mark.parametrize(
+    "given",
+    [
+        '"e7.2.n.0"',
+        '"e6.1.n.0"',
+        '"e7.1.m.0"',
+        '"e7.1.n.-1"',
+        f'"e7.1.n.{"9" * 5000}"',
+        '"e7.1"',
+        "e7.1.n.0",
+        '"e7.1.n.0',
+        '"',
+        "",
+    ],
+)
 def test_who_has_another_one_gets_it(given: str) -> None:
     assert Listed().ask(etag=given).status == 200
 
@@ -127,3 +141,15 @@ def test_a_list_that_names_a_position_of_another_numbering_is_made_anew() -> Non
     assert listed.made == 2
     listed.ask()
     assert listed.made == 2
+
+
+def test_who_has_the_list_but_cannot_follow_from_it_any_more_gets_it_again() -> None:
+    listed = Listed()
+    etag = listed.ask().headers["etag"]
+    for _ in range(20):
+        listed.change()
+    assert listed.ask(etag=etag).status == 304
+    listed.catalogue.log.begin_after(floor=20, last=listed.catalogue.last)
+    answer = listed.ask(etag=etag)
+    assert (answer.status, answer.body) == (200, b"list")
+    assert listed.ask(etag=answer.headers["etag"]).status == 304

@@ -11,6 +11,7 @@ from blox.base.errors import InvalidInput
 from blox.base.ids import is_cluster_reference, short_id
 from blox.clusterstate.api.filters import Machine, host_of
 from blox.clusterstate.api.lists import Lists
+from blox.clusterstate.api.positions import position_of
 from blox.clusterstate.catalogue import Catalogue
 from blox.clusterstate.entity import Entity, Kind
 from blox.clusterstate.ingest import Rejected
@@ -176,28 +177,3 @@ def of_cluster(api: StateApi, reference: str | None) -> tuple[str, ...] | None:
     if not is_cluster_reference(reference):
         raise InvalidInput(INVALID_CLUSTER)
     return api.clusters_named(reference)
-
-
-def position_of(catalogue: Catalogue, version: int) -> str:
-    """The resume token of a version: everything up to it has been seen."""
-    return f"{catalogue.name}.{version}"
-
-
-class Expired(Exception):
-    """A position that cannot be followed from: another numbering's, or no longer kept."""
-
-
-def version_at(catalogue: Catalogue, position: str) -> int | None:
-    """The version that a resume token stands for; None for what is no token at all. Raises Expired
-    when what has changed since is not known here any more."""
-    name, dot, digits = position.rpartition(".")
-    if not (dot and digits.isascii() and digits.isdigit() and len(digits) <= LONGEST_VERSION):
-        return None
-    version = int(digits)
-    if name != catalogue.name or not catalogue.log.holds(version):
-        raise Expired
-    return version
-
-
-LONGEST_VERSION: Final = 18
-"""Digits."""

@@ -6,9 +6,10 @@ could concern it. A bounded number of bytes is kept; what was asked for longest 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from blox.clusterstate.api.positions import LONGEST_VERSION
 from blox.clusterstate.catalogue import Catalogue
 from blox.http.operations import Answer
 
@@ -54,28 +55,39 @@ class Lists:
         kept, or as `make()` makes it. `headers`: the request's.
 
         The ETag names the run of this process too: after a restart, the last change that is still
-        known of may be older than one that the caller has seen.
+        known of may be older than one that the caller has seen. And it names the position to follow
+        from: a caller whose list has not changed, but from whose position nobody can follow any
+        more, needs another one.
         """
-        etag = f'"{self._catalogue.epoch}.{version}"'
-        answered = {"etag": etag, "cache-control": "no-cache"}
-        given = headers.get("if-none-match")
-        if given is not None and _has(given, etag):
-            return Answer(status=304, headers=answered)
+        now = f"{self._catalogue.epoch}.{version}"
+        for tag in _tags(headers.get("if-none-match", "")):
+            if tag == "*" or self._good(tag, now):
+                had = f"{now}.{self._catalogue.name}.{self._catalogue.last}" if tag == "*" else tag
+                return Answer(status=304, headers=_described(had))
         kept = self._kept.get(key)
-        if kept is None or kept.version != version or not self._can_follow(kept):
+        followable = kept is not None and self._can_follow(kept.numbering, kept.position)
+        if kept is None or kept.version != version or not followable:
             kept = _Kept(version, self._catalogue.name, self._catalogue.last, make())
             self._keep(key, kept)
         else:
             self._kept.move_to_end(key)
-        return Answer(body=kept.body, headers=answered)
+        etag = f"{now}.{kept.numbering}.{kept.position}"
+        return Answer(body=kept.body, headers=_described(etag))
 
-    def _can_follow(self, kept: _Kept) -> bool:
-        """Whether a stream can still begin where the list says, and for a while from now: nothing
+    def _good(self, tag: str, now: str) -> bool:
+        """Whether a caller's list is the present one, and can be followed from where it was."""
+        version, numbering, position = ["", "", *tag.rsplit(".", 2)][-3:]
+        if version != now or not position.isdecimal() or len(position) > LONGEST_VERSION:
+            return False
+        return self._can_follow(numbering, int(position))
+
+    def _can_follow(self, numbering: str, position: int) -> bool:
+        """Whether a stream can still begin where a list says, and for a while from now: nothing
         in the list has changed since, but so much else may have that deletions after it are no
         longer kept."""
         log = self._catalogue.log
-        recent = kept.position >= log.floor + (log.last - log.floor) // 2
-        return recent and kept.numbering == self._catalogue.name
+        recent = position >= log.floor + (log.last - log.floor) // 2
+        return recent and numbering == self._catalogue.name
 
     def _keep(self, key: Hashable, made: _Kept) -> None:
         self._forget(key)
@@ -92,8 +104,16 @@ class Lists:
             self._bytes -= len(former.body)
 
 
-def _has(given: str, etag: str) -> bool:
-    """Whether a header If-None-Match names this version.
+def _described(etag: str) -> dict[str, str]:
+    return {"etag": f'"{etag}"', "cache-control": "no-cache"}
+
+
+def _tags(given: str) -> Iterator[str]:
+    """What a header If-None-Match names, without quotes.
     https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match"""
-    tags = (tag.strip() for tag in given.split(","))
-    return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
+    for tag in given.split(",") if given else ():
+        text = tag.strip().removeprefix("W/")
+        if text == "*":
+            yield text
+        elif len(text) > 1 and text[0] == text[-1] == '"':
+            yield text[1:-1]

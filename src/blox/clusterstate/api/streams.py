@@ -16,7 +16,8 @@ from blox.base.errors import InvalidInput
 from blox.base.ids import is_cluster_reference, short_id
 from blox.clusterstate.api.bodies1 import ContainerInstance, Task
 from blox.clusterstate.api.bodies_streams import Line
-from blox.clusterstate.api.context import LONGEST_VERSION, Expired, StateApi, version_at
+from blox.clusterstate.api.context import StateApi
+from blox.clusterstate.api.positions import LONGEST_VERSION, Expired, version_at
 from blox.clusterstate.api.shown1 import item_v1
 from blox.clusterstate.api.shown2 import cluster_v2, deleted_v2, item_v2
 from blox.clusterstate.catalogue import Catalogue
