@@ -47,7 +47,7 @@ async def take(scene: Scene, reader: Reader, step: Step) -> Reader:
     return reader
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.integers(1, 3), st.lists(STEPS, max_size=30))
 def test_every_record_reaches_a_process_and_ends_as_taken(shards: int, steps: list[Step]) -> None:
     async def story(scene: Scene) -> None:
@@ -69,7 +69,7 @@ def test_every_record_reaches_a_process_and_ends_as_taken(shards: int, steps: li
     streaming(story, shards=shards)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.integers(1, 3), st.lists(STEPS, max_size=30))
 def test_no_process_reads_a_shard_before_its_parents_are_read(
     shards: int, steps: list[Step]

@@ -21,9 +21,7 @@ Account = tuple[dict[str, Any], Stamp]
 @st.composite
 def accounts(draw: st.DrawFn) -> list[Account]:
     """Each carries some of what holds at its version; no two reads begin at once."""
-    truths = {
-        version: {name: draw(st.integers(0, 3)) for name in NAMES} for version in range(1, 5)
-    }
+    truths = {version: {name: draw(st.integers(0, 3)) for name in NAMES} for version in range(1, 5)}
     found: list[Account] = []
     for begun in range(draw(st.integers(1, 7))):
         version = draw(st.integers(1, 4))
@@ -87,9 +85,7 @@ def test_the_catalogue_shows_what_the_record_decided_and_each_visible_change_has
     shown: bytes | None = None
     for version, begun, last, desired, health in accounts:
         more = {"healthStatus": health} if health else {}
-        document = task_told(
-            1, version=version, lastStatus=last, desiredStatus=desired, **more
-        )
+        document = task_told(1, version=version, lastStatus=last, desiredStatus=desired, **more)
         before = catalogue.last
         evidence = Evidence(cluster_arn=CLUSTER, received=9.0, begun=begun, ecs_time=begun)
         cluster.read_tasks([document], evidence)

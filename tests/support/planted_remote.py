@@ -63,7 +63,7 @@ PLANTED_REMOTE: Final = (
         what="the same, in whole worlds",
         where=f"{FOLLOWER}:Follower._take",
         broken=_replaces,
-        noticed_by=Seeds(0, 0, http=True),
+        noticed_by=Seeds(8, 28, http=True),
     ),
     Planted(
         rule="R12",
@@ -73,6 +73,13 @@ PLANTED_REMOTE: Final = (
         noticed_by=Story(
             f"{VIEW}:test_a_list_that_is_older_than_our_own_answers_makes_none_of_them_unknown"
         ),
+    ),
+    Planted(
+        rule="R12",
+        what="the same, in whole worlds",
+        where=f"{FOLLOWER}:Follower._take",
+        broken=_forgets,
+        noticed_by=Seeds(8, 28, http=True),
     ),
     Planted(
         rule="R12",
@@ -86,7 +93,7 @@ PLANTED_REMOTE: Final = (
         what="the same, in whole worlds",
         where=f"{FOLLOWER}:covers",
         broken=lambda told, ticket: told is not None and told.sweep > 0,
-        noticed_by=Seeds(0, 0, http=True),
+        noticed_by=Seeds(16, 34, http=True),
     ),
     Planted(
         rule="R12",

@@ -94,10 +94,7 @@ class Reader:
     to."""
 
     def __init__(self, scene: "Scene") -> None:
-        self.store = MemoryStore(scene.clock, data=scene.data, faults=scene.disk)
-        self.source = KinesisSource(
-            STREAM, scene.wire, self.store, scene.clock, now=scene.clock.wall
-        )
+        self.source = scene.source()
         self.received: list[KinesisMessage] = []
         self.troubles: list[str] = []
         self.deleting = True
@@ -153,6 +150,11 @@ class Scene:
         self.put_total = 0
         self.readers: list[Reader] = []
         self.wire.ask("CreateStream", StreamName=STREAM, ShardCount=shards)
+
+    def source(self) -> KinesisSource:
+        """What a process reads the stream with."""
+        store = MemoryStore(self.clock, data=self.data, faults=self.disk)
+        return KinesisSource(STREAM, self.wire, store, self.clock, now=self.clock.wall)
 
     def read(self) -> Reader:
         """A new process begins."""

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import json
 import re
 import tomllib
@@ -16,6 +17,7 @@ from blox.cli.groups import DefaultGroup
 from blox.cli.main import blox as blox_command
 from blox.cli.main import run
 from blox.cli.services import command as daemon_scheduler
+from blox.cli.state_service import command as cluster_state_service
 from blox.ecs.endpoints import configured_name
 from blox.ecs.pacing import CATEGORY_OF
 from blox.scheduler.phases import PHASES
@@ -36,9 +38,11 @@ from support.prose import (
 
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 README = ROOT / "README.md"
+COMING = ROOT / "docs" / "blox-0.3.md"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES = sorted((ROOT / "src" / "blox").rglob("*.py"))
 SOURCE_TEXT = "\n".join(path.read_text() for path in SOURCES)
+SERVICES = ("daemon-scheduler", "cluster-state-service")
 GONE_FLAGS = {"--etcd-endpoint"}
 """Named because 0.3 had it and we have not."""
 AWS_FLAGS = {"--default-result"}
@@ -70,6 +74,7 @@ def commands() -> dict[str, click.Command]:
     """What a user can type: every command by its full name."""
     return {
         "daemon-scheduler": daemon_scheduler,
+        "cluster-state-service": cluster_state_service,
         "python -m blox.simulator.run": simulator_run,
         **dict(_below("blox", blox_command)),
     }
@@ -149,10 +154,11 @@ def test_every_example_in_a_help_can_be_typed() -> None:
     known = commands()
     problems, examples = [], 0
     for name, command in known.items():
-        text = re.sub(r"\\\n\s*", " ", f"{command.help}\n{command.epilog}")
+        told = f"{inspect.cleandoc(command.help or '')}\n{command.epilog}"
+        text = re.sub(r"\\\n\s*", " ", told)
         for line in text.splitlines():
             words = words_of(line) if line.startswith("  ") else []
-            if words and words[0] in ("blox", "daemon-scheduler"):
+            if words and words[0] in ("blox", *SERVICES):
                 examples += 1
                 problem = problem_of(words, known)
                 problems += [f"{name} --help: {line.strip()}: {problem}"] if problem else []
@@ -160,7 +166,7 @@ def test_every_example_in_a_help_can_be_typed() -> None:
     assert examples > 50
 
 
-@pytest.mark.parametrize("name", ["daemon-scheduler", *(name for name, _ in _shown())])
+@pytest.mark.parametrize("name", [*SERVICES, *(name for name, _ in _shown())])
 def test_every_command_shows_an_example(name: str) -> None:
     command = commands()[name]
     shown = f"{command.help}\n{command.epilog}"
@@ -178,9 +184,10 @@ def test_every_flag_that_is_named_alone_exists() -> None:
     assert sorted((p, f) for p, f in named if f not in existing | GONE_FLAGS | AWS_FLAGS) == []
 
 
-def test_every_flag_of_the_service_is_documented() -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_flag_of_a_service_is_documented(name: str) -> None:
     text = all_text()
-    flags = [flag for flag in options_of(commands()["daemon-scheduler"]) if flag.startswith("--")]
+    flags = [flag for flag in options_of(commands()[name]) if flag.startswith("--")]
     assert [flag for flag in flags if not re.search(rf"{flag}\b(?!-)", text)] == []
 
 
@@ -211,14 +218,15 @@ def test_the_readme_says_how_the_tests_are_run() -> None:
 def test_every_environment_variable_that_is_named_is_read_somewhere() -> None:
     named = set(re.findall(r"\b(?:AWS|BLOX|CSS|DS|ECS)_[A-Z][A-Z_]+\b", all_text()))
     read = set(re.findall(r"\b[A-Z]+_[A-Z][A-Z_]+\b", SOURCE_TEXT))
-    services = ("ecs", "sqs", "sts", "iam", "events")
+    services = ("ecs", "sqs", "sts", "iam", "events", "kinesis")
     endpoints = {f"AWS_ENDPOINT_URL_{configured_name(one).upper()}" for one in services}
     assert "AWS_ENDPOINT_URL_" in SOURCE_TEXT, "the endpoints' names are put together"
     assert sorted(named - read - endpoints - BOTOCORE_VARIABLES) == []
 
 
 def test_every_variable_of_ours_is_documented() -> None:
-    ours = set(re.findall(r"\"(BLOX_[A-Z_]+)\"", SOURCE_TEXT)) | {"DS_LOG_FILE", "DS_LOG_LEVEL"}
+    logs = {f"{service}_LOG_{which}" for service in ("DS", "CSS") for which in ("FILE", "LEVEL")}
+    ours = set(re.findall(r"\"(BLOX_[A-Z_]+)\"", SOURCE_TEXT)) | logs
     text = all_text()
     assert sorted(name for name in ours if name not in text) == []
 
@@ -272,6 +280,18 @@ def test_every_file_that_is_named_exists() -> None:
         if not (ROOT / name).exists()
     ]
     assert missing == []
+
+
+def test_every_test_that_stands_for_a_defect_of_0_3_exists() -> None:
+    named = 0
+    for cell in re.findall(r"^\| \d\d \|.* \| (.+) \|$", COMING.read_text(), re.MULTILINE):
+        modules = re.split(r"`(tests/[\w/]+\.py)`", cell)[1:]
+        for path, words in zip(modules[::2], modules[1::2], strict=True):
+            tests = re.findall(r"`(test_\w+)`", words)
+            code = (ROOT / path).read_text()
+            assert [name for name in tests if f"def {name}(" not in code] == []
+            named += len(tests)
+    assert named > 10
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)

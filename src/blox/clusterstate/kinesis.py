@@ -93,6 +93,7 @@ class KinesisSource:
         self._troubles: dict[str, QueueUnavailable] = {}
         """By shard; of the list of shards: by ""."""
         self._number = 0
+        self._reading = False
         self._look = asyncio.Event()
         self._started = False
         self._tasks = TaskSet("kinesis")
@@ -192,7 +193,7 @@ class KinesisSource:
                 await asyncio.sleep(_pause(failures, most))
                 continue
             failures = 0
-            self._troubles.pop(begin.shard, None)
+            self._reads_again(begin.shard)
             begin = await self._hand_over(begin, answer)
             iterator = answer.next_shard_iterator
             if iterator is None:
@@ -252,6 +253,14 @@ class KinesisSource:
         self._troubles[where] = error
         with contextlib.suppress(asyncio.QueueFull):
             self._handed.put_nowait(None)
+
+    def _reads_again(self, shard: str) -> None:
+        """A shard answers. Where that is news, whoever receives hears of it at once."""
+        if self._troubles.pop(shard, None) is None and self._reading:
+            return
+        self._reading = True
+        with contextlib.suppress(asyncio.QueueFull):
+            self._handed.put_nowait(())
 
     def _raise_trouble(self) -> None:
         for error in self._troubles.values():

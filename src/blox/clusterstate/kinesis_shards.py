@@ -117,12 +117,14 @@ class Shards:
         return begins, news
 
     def exhausted(self, shard: str, children: Iterable[Shard], *, now: float) -> list[Begin]:
-        """A shard was read to its end. `now`: on our monotonic clock. Returns what is to be read
-        now."""
+        """A shard was read to its end. `now`: on our monotonic clock. `children`: those that took
+        over from it; of one with another parent that is not known the next list tells more.
+        Returns what is to be read now."""
         self._reading.pop(shard, None)
         self._ended[shard] = now
         for child in children:
-            self._known.setdefault(child.id, child)
+            if all(parent in self._known for parent in child.parents):
+                self._known.setdefault(child.id, child)
         return self._due()
 
     def lost(self, shard: str, position: Position) -> None:

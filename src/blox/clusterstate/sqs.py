@@ -87,16 +87,19 @@ class SqsSource:
         self._url = queue if "://" in queue else None
         self._transport = transport
         self._now = now
+        self._answered = False
         self._deleting = asyncio.Semaphore(DELETES)
 
     async def receive(self) -> Sequence[SqsMessage]:
-        """Up to ten messages, none when none came within 20 s."""
+        """Up to ten messages, none when none came within 20 s. Nothing is waited for until SQS has
+        answered once: so that it is known soon whether the queue can be read."""
         asked = {
             "QueueUrl": await self._where(),
             "MaxNumberOfMessages": BATCH,
-            "WaitTimeSeconds": WAIT,
+            "WaitTimeSeconds": WAIT if self._answered else 0,
         }
         answer = await self._call("ReceiveMessage", asked, _Messages)
+        self._answered = True
         return [
             SqsMessage(message.message_id, message.body.encode(), message.receipt_handle)
             for message in answer.messages or ()

@@ -50,15 +50,17 @@ class Sweeper:
         *,
         counters: Counters,
         changed: Callable[[], None],
+        begun: int = 0,
     ) -> None:
-        """`changed` is called after each answer that has been applied."""
+        """`changed` is called after each answer that has been applied. `begun`: how many sweeps of
+        this cluster have begun in this process before."""
         self._reads = reads
         self._clock = clock
         self._cluster = cluster
         self._counters = counters
         self._changed = changed
         self._slots = asyncio.Semaphore(CONCURRENT)
-        self._begun = 0
+        self._begun = begun
 
     @property
     def begun(self) -> int:

@@ -138,6 +138,9 @@ class View:
         self._drift = Drift() if queue else None
         self._flowing = False
         self._watched: dict[str, _Watched] = {}
+        self._numbers: dict[str, int] = {}
+        """How many sweeps had begun of clusters that were let go: their numbers are never used
+        again, or one of long ago would pass for one that was asked for (R12)."""
         self._resolving: dict[str, str | None] = {}
         self._early: dict[str, list[tuple[Presumed, float]]] = {}
         self._listeners: list[Callable[[Touched], None]] = []
@@ -342,6 +345,7 @@ class View:
         watched = self._watched.pop(cluster_arn, None)
         if watched is None:
             return
+        self._numbers[cluster_arn] = watched.sweeper.begun
         watched.cluster.let_go()
         for task in watched.tasks:
             task.cancel()
@@ -434,7 +438,12 @@ class View:
             self._changed(cluster)
 
         sweeper = Sweeper(
-            self._reads, self._clock, cluster, counters=self.counters, changed=changed
+            self._reads,
+            self._clock,
+            cluster,
+            counters=self.counters,
+            changed=changed,
+            begun=self._numbers.get(arn, 0),
         )
         feeder: Feeder = sweeper
         if self._feeder is not None:

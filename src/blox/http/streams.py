@@ -134,7 +134,7 @@ class Watchers(Generic[E]):
         self._counted = counted
         self._joined: dict[Watcher[E], None] = {}
         self._waiting: dict[asyncio.Future[None], None] = {}
-        self._chunks: OrderedDict[tuple[Hashable, Form, Place], Chunk] = OrderedDict()
+        self._chunks: OrderedDict[tuple[Hashable, Form, Place, int], Chunk] = OrderedDict()
         self._pump: asyncio.Task[None] | None = None
         self.broken = False
 
@@ -186,7 +186,8 @@ class Watchers(Generic[E]):
 
     def chunk(self, selection: Selection[E], form: Form, place: Place) -> Chunk:
         """What comes next after a place, for all who are there and want the same."""
-        key = (selection.key, form, place)
+        # As of now: what was encoded before the last change may tell what is no longer so.
+        key = (selection.key, form, place, self.feed.last)
         found = self._chunks.get(key)
         if found is None:
             found = self._chunks[key] = self._encode(selection, form, place)

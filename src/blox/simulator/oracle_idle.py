@@ -87,9 +87,18 @@ def came_back_unasked(ledger: Ledger, asked: Asked, arn: str, until: float) -> b
         return False
     if not all(standing.startable for standing in standings):
         return False
-    if _waits_longer(ledger, asked, arn, since, until):
+    if _waits_longer(ledger, asked, arn, since, until) or _frozen(ledger, since, until):
         return False
     return not any(_end(other) >= since for other in keepers(ledger, asked.key, arn, until))
+
+
+def _frozen(ledger: Ledger, since: float, until: float) -> bool:
+    """Whether anything was frozen: a daemon of another environment that must not leave now keeps
+    the host busy, and may have been seen there for longer than it was."""
+    return any(
+        order.scope != "host" and order.since <= until and order.until >= since
+        for order in ledger.orders
+    )
 
 
 def _waits_longer(ledger: Ledger, asked: Asked, arn: str, since: float, until: float) -> bool:

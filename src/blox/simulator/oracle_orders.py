@@ -84,7 +84,8 @@ def _is_over(ledger: Ledger, order: Order, aim: _Aim, decided: float) -> bool:
     looks = ledger.snapshots.get(aim.host)
     if order.scope != "host" or looks is None:
         return False
-    return any(look.superseded for look in looks.during(ledger.known_since(decided), decided))
+    until = decided + ledger.allowances.clock_slack
+    return any(look.superseded for look in looks.during(ledger.known_since(decided), until))
 
 
 def is_held(ledger: Ledger, host: str, since: float, until: float) -> bool:

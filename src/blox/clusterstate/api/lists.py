@@ -65,7 +65,7 @@ class Lists:
                 had = f"{now}.{self._catalogue.name}.{self._catalogue.last}" if tag == "*" else tag
                 return Answer(status=304, headers=_described(had))
         kept = self._kept.get(key)
-        followable = kept is not None and self._can_follow(kept.numbering, kept.position)
+        followable = kept is not None and self._can_follow(kept)
         if kept is None or kept.version != version or not followable:
             kept = _Kept(version, self._catalogue.name, self._catalogue.last, make())
             self._keep(key, kept)
@@ -79,15 +79,15 @@ class Lists:
         version, numbering, position = ["", "", *tag.rsplit(".", 2)][-3:]
         if version != now or not position.isdecimal() or len(position) > LONGEST_VERSION:
             return False
-        return self._can_follow(numbering, int(position))
+        return numbering == self._catalogue.name and self._catalogue.log.holds(int(position))
 
-    def _can_follow(self, numbering: str, position: int) -> bool:
-        """Whether a stream can still begin where a list says, and for a while from now: nothing
+    def _can_follow(self, kept: _Kept) -> bool:
+        """Whether a stream can still begin where the list says, and for a while from now: nothing
         in the list has changed since, but so much else may have that deletions after it are no
         longer kept."""
         log = self._catalogue.log
-        recent = position >= log.floor + (log.last - log.floor) // 2
-        return recent and numbering == self._catalogue.name
+        recent = kept.position >= log.floor + (log.last - log.floor) // 2
+        return recent and kept.numbering == self._catalogue.name
 
     def _keep(self, key: Hashable, made: _Kept) -> None:
         self._forget(key)

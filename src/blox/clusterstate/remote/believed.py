@@ -3,15 +3,16 @@
 Pure.
 """
 
+import math
 from typing import Final
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from blox.base.ambient import Now
-from blox.clusterstate.merge import Evidence
+from blox.clusterstate.merge import Evidence, HostEntry, TaskEntry, merge_host, merge_task
 from blox.clusterstate.remote.port import ClusterTold, HostTold, TaskTold, Ticket
-from blox.ecs.model import Overrides, TaskDocument
+from blox.ecs.model import HostDocument, Overrides, TaskDocument
 
 CLOCKS_APART: Final = 2.0
 """Seconds by which a read may have begun earlier than the two clocks say: ECS tells its time in
@@ -41,6 +42,35 @@ def evidence_of(told: TaskTold | HostTold, cluster_arn: str, *, now: Now) -> Evi
     if begun is not None:
         begun = min(now.mono, now.mono - (now.ecs - begun) - CLOCKS_APART)
     return Evidence(cluster_arn=cluster_arn, received=now.mono, begun=begun, ecs_time=told.read_at)
+
+
+def host_contradicted(entry: HostEntry, document: HostDocument, evidence: Evidence) -> bool:
+    """Whether a host's record, which rests on a later read, says otherwise than this account of the
+    same version.
+
+    Not all that changes raises the version, and a service tells again only what has changed for
+    itself. So one that was behind when it told this, and has read the same ever since, never tells
+    it anew: the record would stay as it is for ever. Which of the two holds is ECS's to say.
+    """
+    if document.version != entry.host.version or _later(evidence, entry.begun):
+        return False
+    return merge_host(entry, document, _as_if_last(evidence)).host != entry.host
+
+
+def task_contradicted(entry: TaskEntry, document: TaskDocument, evidence: Evidence) -> bool:
+    """The same for a task. A status that went back contradicts nothing."""
+    if document.version != entry.task.version or _later(evidence, entry.begun):
+        return False
+    again = merge_task(entry, document, _as_if_last(evidence), confirmation=0.0)
+    return again.task != entry.task
+
+
+def _later(evidence: Evidence, begun: float) -> bool:
+    return evidence.begun is not None and evidence.begun >= begun
+
+
+def _as_if_last(evidence: Evidence) -> Evidence:
+    return replace(evidence, begun=math.inf)
 
 
 def honest(document: TaskDocument) -> TaskDocument:

@@ -25,8 +25,14 @@ from blox.base.ambient import Clock, Now
 from blox.base.backoff import exponential
 from blox.base.ids import short_id
 from blox.clusterstate.cluster import Cluster, Effort
+from blox.clusterstate.merge import Evidence
 from blox.clusterstate.remote.believed import covers as covers
-from blox.clusterstate.remote.believed import evidence_of, honest
+from blox.clusterstate.remote.believed import (
+    evidence_of,
+    honest,
+    host_contradicted,
+    task_contradicted,
+)
 from blox.clusterstate.remote.believed import justifies_until as justifies_until
 from blox.clusterstate.remote.port import (
     ClusterTold,
@@ -44,7 +50,7 @@ from blox.clusterstate.remote.port import (
 from blox.clusterstate.shared import within
 from blox.clusterstate.sweep import Sweeper
 from blox.ecs.errors import EcsError
-from blox.ecs.model import INACTIVE
+from blox.ecs.model import INACTIVE, HostDocument, TaskDocument
 from blox.settings import ViewSettings
 
 PATIENCE = 3.0
@@ -169,6 +175,9 @@ class Follower:
         """It was listed, and what changes since is being told."""
         self._shown: dict[str, None] = {}
         """ARNs that the service shows now."""
+        self._differing_tasks: dict[str, TaskDocument] = {}
+        self._differing_hosts: dict[str, HostDocument] = {}
+        """By ARN, what the service told last where our record says otherwise, by a later read."""
         self._told: ClusterTold | None = None
         self._telling = asyncio.Event()
         """Set whenever the service has told how well it knows the cluster."""
@@ -255,6 +264,8 @@ class Follower:
 
     async def _take(self, listing: Listing) -> None:
         life = self._cluster.life
+        self._differing_tasks.clear()
+        self._differing_hosts.clear()
         shown: dict[str, None] = {}
         everything: tuple[Sequence[TaskTold | HostTold], ...] = (listing.tasks, listing.hosts)
         for items in everything:
@@ -306,13 +317,32 @@ class Follower:
         )
         self._followed.told += 1
         if isinstance(told, HostTold):
-            self._cluster.read_hosts((told.document,), evidence)
-            host = self._cluster.records.host(told.document.container_instance_arn)
-            return told.document.container_instance_arn if host is None else host.host.arn
-        document = honest(told.document)
+            return self._put_host(told.document, evidence)
+        return self._put_task(honest(told.document), evidence)
+
+    def _put_host(self, document: HostDocument, evidence: Evidence) -> str:
+        self._cluster.read_hosts((document,), evidence)
+        entry = self._cluster.records.host(document.container_instance_arn)
+        if entry is None:
+            return document.container_instance_arn
+        arn = entry.host.arn
+        self._differing_hosts.pop(arn, None)
+        if host_contradicted(entry, document, evidence):
+            self._differing_hosts[arn] = document
+            self._cluster.doubt((), (arn,), now=evidence.received)
+        return arn
+
+    def _put_task(self, document: TaskDocument, evidence: Evidence) -> str:
         self._cluster.read_tasks((document,), evidence)
-        task = self._cluster.records.task(document.task_arn)
-        return document.task_arn if task is None else task.task.arn
+        entry = self._cluster.records.task(document.task_arn)
+        if entry is None:
+            return document.task_arn
+        arn = entry.task.arn
+        self._differing_tasks.pop(arn, None)
+        if task_contradicted(entry, document, evidence):
+            self._differing_tasks[arn] = document
+            self._cluster.doubt((arn,), (), now=evidence.received)
+        return arn
 
     def _let_go(self, gone: Iterable[Gone]) -> None:
         """The service has let go of these. Where we hold one as live, ECS is asked."""
@@ -430,12 +460,36 @@ class Follower:
         return False
 
     async def _describe_missing(self) -> bool:
-        """Have ECS describe what the service does not show although it has just looked; whether
-        every call was answered."""
+        """Have ECS describe what the service does not show, or shows otherwise than we know it,
+        although it has just looked; whether every call was answered."""
         tasks, hosts = self._not_shown()
+        tasks += self._tasks_shown_otherwise()
+        hosts += self._hosts_shown_otherwise()
         if tasks and await self._sweeper.describe(tasks) is None:
             return False
         return not hosts or await self._sweeper.describe_hosts(hosts)
+
+    def _tasks_shown_otherwise(self) -> list[str]:
+        records, now = self._cluster.records, self._clock.monotonic()
+        before, self._differing_tasks = self._differing_tasks, {}
+        evidence = Evidence(cluster_arn=self._cluster.arn, received=now)
+        for arn, document in before.items():
+            entry = records.task(arn)
+            if arn in self._shown and entry is not None:
+                if task_contradicted(entry, document, evidence):
+                    self._differing_tasks[arn] = document
+        return sorted(self._differing_tasks)
+
+    def _hosts_shown_otherwise(self) -> list[str]:
+        records, now = self._cluster.records, self._clock.monotonic()
+        before, self._differing_hosts = self._differing_hosts, {}
+        evidence = Evidence(cluster_arn=self._cluster.arn, received=now)
+        for arn, document in before.items():
+            entry = records.host(arn)
+            if arn in self._shown and entry is not None:
+                if host_contradicted(entry, document, evidence):
+                    self._differing_hosts[arn] = document
+        return sorted(self._differing_hosts)
 
     # --- Whether it is there ----------------------------------------------------------------------
 
