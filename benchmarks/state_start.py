@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks.figures import Figure, at_most, say
 from benchmarks.processes import resident_bytes
 from benchmarks.stage import CLUSTER, Stage, opened
-from benchmarks.state_stage import crowd, state_service
+from benchmarks.state_stage import StateService, crowd, state_service
 from blox.ecs.pacing import PUBLISHED, Category
 from blox.settings import Settings
 
@@ -103,11 +103,13 @@ async def _memory(stage: Stage) -> list[Figure]:
         await asyncio.sleep(_SETTLE)
     async with state_service(stage, clusters=(CLUSTER,)) as service:
         await service.primed(tasks=tasks, what="state memory: restarted")
+        await _list_everything(service)
         await asyncio.sleep(_SETTLE)
         held = resident_bytes(service.pid)
     return [
         Figure(
-            what=f"memory of {stage.hosts:,} hosts with two tasks each, above an empty process",
+            what=f"memory of {stage.hosts:,} hosts with two tasks each, all listed in /v1 and /v2, "
+            "above an empty process",
             measured=(held - empty) / 1e6,
             unit="MB",
             reference=ABOVE_EMPTY,
@@ -117,3 +119,16 @@ async def _memory(stage: Stage) -> list[Figure]:
         ),
         Figure(what="memory of an empty cluster-state-service", measured=empty / 1e6, unit="MB"),
     ]
+
+
+async def _list_everything(service: StateService) -> None:
+    """Ask for every list of both APIs, as dashboards do."""
+    for kind in ("instances", "tasks"):
+        await service.get(f"/v1/{kind}")
+        for size in ("100", "1000"):
+            query = {"limit": size}
+            while True:
+                page = await service.get(f"/v2/{kind}", query)
+                if "nextToken" not in page:
+                    break
+                query["nextToken"] = page["nextToken"]

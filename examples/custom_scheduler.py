@@ -14,7 +14,8 @@ from urllib.request import Request, urlopen
 import boto3
 from botocore.config import Config
 
-CSS = os.environ.get("BLOX_CSS_ENDPOINT", "http://127.0.0.1:3000")
+CSS = os.environ.get("BLOX_CSS_ENDPOINT", "http://127.0.0.1:3000").rstrip("/")
+CSS = CSS if "://" in CSS else f"http://{CSS}"
 DOUBT = float(os.environ.get("DOUBT_SECONDS", "660"))  # after it, what ECS does not show is not
 RETRY = float(os.environ.get("RETRY_SECONDS", "30"))  # from one start of a copy to its next
 
@@ -93,7 +94,8 @@ class Spread:
         except Exception as error:  # no answer, or a 5xx: it may have been carried out
             answer = (getattr(error, "response", None) or {}).get("ResponseMetadata", {})
             start["refused"] = str(error) if 400 <= answer.get("HTTPStatusCode", 0) < 500 else ""
-            print(f"{copy}: {error}", flush=True)
+            if not start["refused"]:
+                print(f"{copy}: {error}", flush=True)
         self.keep(start)
         print(f"{copy} on {host}: {start['refused'] or mark}", flush=True)
 
@@ -112,11 +114,18 @@ class Spread:
                         if self.missing(copy) and (host := self.host()):
                             self.start(copy, host)
             except (OSError, HTTPException, ValueError) as error:
-                self.position = None if getattr(error, "code", 0) == 410 else self.position
-                print(f"{error}; again in a second", flush=True)
+                code, told = getattr(error, "code", 0), error
+                if code:  # an answer: its body says why
+                    told = f"{error}: {error.read().decode(errors='replace')}"
+                if code in (400, 404):  # no such cluster, or no such service: not ours to mend
+                    sys.exit(told)
+                self.position = None if code == 410 else self.position
+                print(f"{told}; again in a second", flush=True)
             time.sleep(1)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 6 or not all(number.isdigit() for number in sys.argv[4:]):
+        sys.exit(__doc__)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     Spread(*sys.argv[1:]).run()

@@ -18,7 +18,7 @@ import pytest
 
 from blox.simulator.cloud import Cloud
 from blox.simulator.model import TaskRecord
-from support.processes import Running, free_port, running, wait_until
+from support.processes import Running, free_port, run, running, wait_until
 from support.prose import ROOT
 from support.scheduling import SHORT, SimulatedWorld, environment_of, simulated_world
 from support.stating import StateService, state_service
@@ -33,6 +33,12 @@ MEMORY = 32
 def world() -> Iterator[SimulatedWorld]:
     with simulated_world() as made:
         yield made
+
+
+def begin_in(folder: Path) -> str:
+    """Python that runs the example there."""
+    there = f"import os, runpy; os.chdir({str(folder)!r})"
+    return f"{there}; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
 
 
 @contextmanager
@@ -53,9 +59,7 @@ def spread(
         "DOUBT_SECONDS": f"{DOUBT:g}",
         "RETRY_SECONDS": f"{retry:g}",
     }
-    there = f"import os, runpy; os.chdir({str(folder)!r})"
-    begin = f"{there}; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
-    words = ["-c", begin, "demo", "cache", "agent:1", f"{mib}", f"{count}"]
+    words = ["-c", begin_in(folder), "demo", "cache", "agent:1", f"{mib}", f"{count}"]
     with running(words, output=folder / "spread.log", environment=variables) as process:
         yield process
 
@@ -275,6 +279,35 @@ def test_there_is_only_one_of_it(world: SimulatedWorld, tmp_path: Path) -> None:
                 wait_until(lambda: not second.alive(), what="the second has left")
                 assert "BlockingIOError" in second.output
             assert first.alive()
+
+
+# --- Mistakes --------------------------------------------------------------------------------------
+
+
+def test_a_cluster_that_is_not_there_ends_it_with_the_services_reason(
+    world: SimulatedWorld, tmp_path: Path
+) -> None:
+    with state_service(world, tmp_path) as service:
+        service.wait_ready()
+        ended = run(
+            [sys.executable, "-c", begin_in(tmp_path), "nope", "cache", "agent:1", "32", "1"],
+            environment=environment_of(world)
+            | {
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "BLOX_CSS_ENDPOINT": f"127.0.0.1:{service.port}",
+            },
+        )
+    assert ended.returncode == 1
+    assert "There is no cluster nope here" in ended.stderr
+    assert starts(world) == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["demo", "cache", "agent:1", "32", "many"]])
+def test_wrong_arguments_are_answered_with_how_it_is_used(words: list[str]) -> None:
+    ended = run([sys.executable, str(EXAMPLE), *words], environment={})
+    assert ended.returncode == 1
+    assert "CLUSTER NAME TASK_DEFINITION MIB COUNT" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 # --- What the documentation says of it ------------------------------------------------------------

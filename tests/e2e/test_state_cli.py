@@ -269,7 +269,7 @@ def test_rows_that_may_be_old_are_marked_on_stderr(capsys: pytest.CaptureFixture
         assert notes[0] == (
             "note: demo: not read completely since the service began, so rows may be old or missing"
         )
-        assert notes[1].startswith("note: demo: cannot be read (last complete never): ")
+        assert notes[1].startswith("note: demo: cannot be read (not since the service began): ")
         assert len(notes) == 2
         assert blox.json("instances")[0]["arn"] == instance_item(1)["arn"]
         assert blox.errors.splitlines() == notes
@@ -297,9 +297,7 @@ def test_a_scheduler_is_not_taken_for_the_service(capsys: pytest.CaptureFixture[
         blox = Blox(bench.url, capsys)
         for words in (("clusters",), ("instances", "demo"), ("tasks",), ("watch",)):
             blox(*words, code=1)
-            assert "is a daemon-scheduler; this command asks the cluster-state-service" in (
-                blox.errors
-            )
+            assert "is a daemon-scheduler, not a cluster-state-service" in blox.errors
 
     on_a_scheduler(work, hosts=1)
 

@@ -292,7 +292,7 @@ def test_messages_that_nobody_understood_are_listed_newest_first() -> None:
             "reason": "not JSON",
             "body": "\ufffdhello",
             "size": 6,
-            "at": "2025-06-15T15:06:40Z",
+            "at": "2025-06-15T15:06:40.000Z",
         }
         assert bench.get("/v2/status")["rejectedMessages"] == 2
 

@@ -204,7 +204,7 @@ def test_access_images_and_the_rule_have_their_commands(
     assert json.loads(blox(environment, "simulate", "rule", "remove"))["state"] == "GONE"
     assert "no event reaches a queue" in blox(environment, "simulate", "state")
     restored = json.loads(blox(environment, "simulate", "rule", "restore"))
-    assert (restored["state"], restored["queues"]) == ("ENABLED", ["blox-events"])
+    assert (restored["state"], restored["queues"]) == ("ENABLED", ["blox-events", "blox-state"])
     assert "no JSON" in refused("simulate", "rule", "show", "--pattern", "{")
     put = run(
         [AWS, "events", "put-events", "--entries", 'Source=me,DetailType=x,Detail="{}"'],

@@ -1,6 +1,7 @@
 """/v2 of the cluster-state-service, over HTTP: lists, filters, pages, clusters, sweeps, status."""
 
 import asyncio
+import re
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -465,7 +466,7 @@ def test_the_status_tells_all_of_the_process() -> None:
             "version": "1.2.3",
             "name": "k3f9p2",
             "epoch": "e1",
-            "startedAt": "2025-06-15T15:06:40Z",
+            "startedAt": "2025-06-15T15:06:40.000Z",
             "ready": False,
             "notReady": "not yet",
             "clusters": 1,
@@ -486,7 +487,7 @@ def test_the_status_tells_all_of_the_process() -> None:
                     "code": "store",
                     "sentence": "It is full.",
                     "nextStep": "Make room.",
-                    "since": "1970-01-01T00:00:00Z",
+                    "since": "1970-01-01T00:00:00.000Z",
                 }
             ],
             "notes": ["A note."],
@@ -505,7 +506,7 @@ def test_what_the_queue_sent_and_nobody_understood_is_shown() -> None:
                     "reason": "no event",
                     "body": "\ufffdx",
                     "size": 99,
-                    "at": "2025-06-15T15:06:40Z",
+                    "at": "2025-06-15T15:06:40.000Z",
                 }
             ]
         }
@@ -522,3 +523,25 @@ def test_without_a_queue_there_is_none_to_tell_of() -> None:
         assert bench.get("/v2/queue/rejected") == {"items": []}
 
     on_a_state_service(work, hosts=0)
+
+
+def test_times_have_milliseconds_wherever_they_stand() -> None:
+    def work(bench: Bench) -> None:
+        completed = bench.get("/v2/clusters/demo")["sweep"]["completedAt"]
+        (instance,) = found(bench, "/v2/instances")
+        for text in (completed, instance["readAt"], instance["instance"]["registeredAt"]):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
+
+    on_a_state_service(work, hosts=1)
+
+
+def test_a_status_that_nobody_knows_yet_can_be_asked_for_where_it_is_listed() -> None:
+    def work(bench: Bench) -> None:
+        for path in ("/v1/tasks", "/v2/tasks"):
+            assert bench.ask("GET", f"{path}?status=hibernating").status == 400
+        bench.tell({**TASK, "lastStatus": "HIBERNATING"})
+        for path in ("/v1/tasks", "/v2/tasks"):
+            assert len(found(bench, path, status="hibernating")) == 1
+            assert bench.ask("GET", f"{path}?status=runn%C4%B1ng").status == 400
+
+    by_hand(work, CLUSTER)

@@ -19,7 +19,7 @@ from blox.clusterstate.remote.port import (
     Ticket,
     Told,
 )
-from support.documents import CLUSTER, task_arn
+from support.documents import CLUSTER, OTHER_CLUSTER, task_arn
 from support.fakestate import FakeState, host_item, line, served, task_item
 from support.processes import free_port
 
@@ -75,6 +75,13 @@ async def failure_of(asked: Awaitable[object]) -> str:
     with pytest.raises(ServiceUnavailable) as caught:
         await asked
     return caught.value.message
+
+
+async def refusal_of(asked: Awaitable[object]) -> ServiceUnavailable:
+    """What a request ends in."""
+    with pytest.raises(ServiceUnavailable) as caught:
+        await asked
+    return caught.value
 
 
 # --- Lists ----------------------------------------------------------------------------------------
@@ -381,16 +388,84 @@ def test_when_none_can_be_followed_one_sentence_names_them_all() -> None:
     with_two(story)
 
 
-def test_one_that_does_not_watch_the_cluster_is_not_left_for_another() -> None:
-    """Another cluster may be watched there only: two would drive the client to and fro."""
-
-    async def story(client: StateClient, first: FakeState, _: FakeState) -> None:
+def test_that_a_cluster_is_not_watched_is_believed_when_all_have_said_so() -> None:
+    async def story(client: StateClient, first: FakeState, second: FakeState) -> None:
         first.watched = False
-        with pytest.raises(NotWatched):
-            await client.request_sweep(CLUSTER)
-        assert client.name == first.endpoint
+        how = await failure_of(client.request_sweep(CLUSTER))
+        assert f"does not watch cluster demo. Next is {second.endpoint}." in how
+        assert (await client.request_sweep(CLUSTER)).epoch == "e9"
+        second.watched = False
+        assert not isinstance(await refusal_of(client.request_sweep(CLUSTER)), NotWatched)
+        said = await refusal_of(client.request_sweep(CLUSTER))
+        assert isinstance(said, NotWatched)
+        assert first.endpoint in said.message
+        assert second.endpoint in said.message
 
     with_two(story)
+
+
+def test_a_cluster_that_another_account_has_too_moves_no_other_one() -> None:
+    """Its streams would be cut, and it listed anew, whenever the bad one is tried."""
+
+    async def story(client: StateClient, first: FakeState, second: FakeState) -> None:
+        theirs = OTHER_CLUSTER.replace("111122223333", "444455556666")
+        first.others = second.others = {"other": theirs}
+        stream = client.follow(CLUSTER, "k3f9p2.10")
+        await anext(stream)
+        for _ in range(5):
+            assert "another one's service" in await failure_of(client.request_sweep(OTHER_CLUSTER))
+        assert client.serves(CLUSTER) == first.endpoint
+        assert first.streams == 1
+        await stream.aclose()
+
+    with_two(story)
+
+
+def test_what_fails_for_everybody_moves_who_comes_and_who_is_there_notices() -> None:
+    async def story(client: StateClient, first: FakeState, second: FakeState) -> None:
+        stream = client.follow(CLUSTER, "k3f9p2.10")
+        await anext(stream)
+        first.status = 503
+        await failure_of(client.request_sweep(OTHER_CLUSTER))
+        assert client.serves(CLUSTER) == first.endpoint
+        assert client.serves(OTHER_CLUSTER) == second.endpoint
+        assert client.serves(CLUSTER.replace("demo", "new")) == second.endpoint
+        await failure_of(client.request_sweep(CLUSTER))
+        assert client.serves(CLUSTER) == second.endpoint
+        await stream.aclose()
+
+    with_two(story)
+
+
+def test_one_that_is_left_is_left_with_its_streams() -> None:
+    async def story(client: StateClient, first: FakeState, second: FakeState) -> None:
+        stream = client.follow(CLUSTER, "k3f9p2.10")
+        await anext(stream)
+        assert not client.leave(CLUSTER, second.endpoint, "is not the one in use")
+        assert client.leave(CLUSTER, first.endpoint, "has not completed a sweep")
+        async with asyncio.timeout(5):
+            assert "has not completed a sweep" in await failure_of(anext(stream))
+        assert (await client.request_sweep(CLUSTER)).epoch == "e9"
+
+    with_two(story)
+
+
+def test_the_only_one_is_not_left() -> None:
+    async def story(client: StateClient, fake: FakeState) -> None:
+        assert not client.leave(CLUSTER, fake.endpoint, "has not completed a sweep")
+        assert client.serves(CLUSTER) == fake.endpoint
+
+    with_one(story)
+
+
+def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blox.clusterstate.remote.client.LONGEST_ANSWER", 200)
+
+    async def story(client: StateClient, fake: FakeState) -> None:
+        fake.tasks = [task_item(1)]
+        assert "more than 200 bytes" in await failure_of(client.listing(CLUSTER))
+
+    with_one(story)
 
 
 def test_an_endpoint_may_be_a_url_with_a_path() -> None:

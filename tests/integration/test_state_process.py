@@ -333,10 +333,15 @@ def test_the_two_services_never_share_a_file(world: SimulatedWorld, tmp_path: Pa
     with scheduler(world, tmp_path, store="two.db") as blox:
         blox.wait_ready().create()
         assert blox.process.stop() == 0
-    with state_service(world, tmp_path, store="two.db") as service:
-        service.process.wait_for_output("is the store of a daemon-scheduler")
-        assert exit_code(service) == 1
-        assert "Traceback" not in service.process.output
+    # A scheduler that has no environment yet has a file of its own all the same.
+    with scheduler(world, tmp_path, store="three.db") as blox:
+        blox.wait_ready()
+        assert blox.process.stop() == 0
+    for store in ("two.db", "three.db"):
+        with state_service(world, tmp_path, store=store) as service:
+            service.process.wait_for_output("is the store of a daemon-scheduler")
+            assert exit_code(service) == 1
+            assert "Traceback" not in service.process.output
 
 
 def test_both_services_run_side_by_side(world: SimulatedWorld, tmp_path: Path) -> None:
@@ -408,7 +413,12 @@ def test_sigterm_ends_streams_stores_what_is_known_and_leaves(
 ) -> None:
     with state_service(world, tmp_path, module=REAL) as service:
         service.wait_ready().wait_swept("demo", "edge")
-        paths = ("/v2/stream", "/v1/stream/tasks", "/v1/stream/instances?entityVersion=1")
+        version = service.get("/v2/status")["position"].split(".")[1]
+        paths = (
+            "/v2/stream",
+            "/v1/stream/tasks",
+            f"/v1/stream/instances?entityVersion={version}",
+        )
         open_streams = contextlib.ExitStack()
         streams = [open_streams.enter_context(service.stream(path)) for path in paths]
         tasks = start_tasks(world, *world.hosts())
@@ -426,6 +436,20 @@ def test_sigterm_ends_streams_stores_what_is_known_and_leaves(
     with state_service(world, tmp_path, variables={"AWS_ENDPOINT_URL": silent}) as service:
         service.wait_ready()
         assert service.live_tasks().keys() == set(tasks)
+
+
+def test_signals_that_come_together_are_one_request_to_leave(
+    world: SimulatedWorld, tmp_path: Path
+) -> None:
+    with state_service(world, tmp_path, module=REAL) as service:
+        service.wait_ready().wait_swept("demo", "edge")
+        # Both are there before it looks.
+        service.process.signal(signal.SIGSTOP)
+        service.process.signal(signal.SIGTERM)
+        service.process.signal(signal.SIGINT)
+        service.process.signal(signal.SIGCONT)
+        assert exit_code(service) == 0
+        assert len(service.lines("stopping")) == len(service.lines("stopped")) == 1
 
 
 def test_it_leaves_though_aws_never_answers(
@@ -468,6 +492,7 @@ def test_what_cannot_begin_is_told_in_one_sentence(world: SimulatedWorld, tmp_pa
         ((*there, good, "--cluster", "a b"), "neither a cluster's name"),
         ((*there, good, "--queue", "ftp://x"), "--queue 'ftp://x'"),
         ((*there, good, "--queue", "kinesis://"), "--queue 'kinesis://'"),
+        ((*there, good, "--queue", ""), "--queue ''"),
         (("--bind", "0.0.0.0:0", "--store", good), "read all that is known of your clusters"),
     ):
         code, text = told(world, *arguments)

@@ -508,6 +508,10 @@ def test_a_watcher_that_has_missed_deletions_is_told_to_list_again() -> None:
                 flood(state, hosts=200, rounds=1)
                 await asyncio.sleep(0.002)
             state.view.unfollow(CLUSTER)
+            assert state.catalogue.log.floor == 0
+            await state.view.follow(CLUSTER)
+            for number in range(400):
+                state.task(number)
             assert state.catalogue.log.floor > 0
             told = [entry async for entry in _lines(connection)]
             assert told[-1] == {

@@ -11,7 +11,7 @@ KEPT = 3
 
 class Entry(Struct, frozen=True):
     version: int
-    key: str
+    identity: str
     deleted: bool
 
 
@@ -21,16 +21,21 @@ STEPS = st.lists(
 
 
 def expected(history: list[Entry], after: int) -> list[Entry]:
-    """What changed since, each in its last state, but for deletions that are not kept."""
-    kept = [entry for entry in history if entry.deleted][-KEPT:]
-    newest = {entry.key: entry for entry in history}
-    return [
-        entry
-        for entry in history
-        if newest[entry.key] is entry
-        and entry.version > after
-        and (not entry.deleted or entry in kept)
-    ]
+    """What changed since, each in its last state, but for deletions that are not kept: of those,
+    the oldest go while there are more than KEPT beyond the most entities that there ever were."""
+    newest: dict[str, Entry] = {}
+    most = 0
+    for entry in history:
+        newest[entry.identity] = entry
+        deleted = [one for one in newest.values() if one.deleted]
+        most = max(most, len(newest) - len(deleted))
+        deleted.sort(key=lambda one: one.version)
+        for one in deleted[: max(0, len(newest) - most - KEPT)]:
+            del newest[one.identity]
+    return sorted(
+        (entry for entry in newest.values() if entry.version > after),
+        key=lambda entry: entry.version,
+    )
 
 
 @given(STEPS, st.integers(0, 60))
@@ -67,7 +72,25 @@ def test_who_goes_on_from_a_position_that_is_held_ends_with_the_same(
     position = data.draw(st.sampled_from(sorted(states)))
     mine = dict(states[position])
     for entry in log.after(position):
-        mine.pop(entry.key, None)
+        mine.pop(entry.identity, None)
         if not entry.deleted:
-            mine[entry.key] = entry.version
+            mine[entry.identity] = entry.version
     assert mine == states[version] or not log.holds(position)
+
+
+@given(STEPS)
+def test_the_deletion_of_what_is_there_expires_no_position(
+    steps: list[tuple[int, str, bool]],
+) -> None:
+    log: ChangeLog[Entry] = ChangeLog(deletions_kept=KEPT)
+    there: set[str] = set()
+    version = 0
+    for gap, key, deleted in steps:
+        version += gap
+        floor = log.floor
+        log.append(Entry(version, key, deleted))
+        assert not (deleted and key in there) or log.floor == floor
+        if deleted:
+            there.discard(key)
+        else:
+            there.add(key)

@@ -20,9 +20,11 @@ class Split:
         self._told_by = told_by
         self._asked = asked
 
-    @property
-    def name(self) -> str:
-        return self._told_by.name
+    def serves(self, cluster_arn: str) -> str:
+        return self._told_by.serves(cluster_arn)
+
+    def leave(self, cluster_arn: str, endpoint: str, how: str) -> bool:
+        return self._told_by.leave(cluster_arn, endpoint, how)
 
     async def listing(self, cluster_arn: str) -> Listing:
         return await self._told_by.listing(cluster_arn)
@@ -134,7 +136,8 @@ def test_sweeps_of_before_we_asked_prime_nothing() -> None:
         await stage.create()
         await asyncio.sleep(1800.0)  # Whatever our own calls told is no longer remembered.
         await stage.kill()
-        stage.line.in_use = 1
+        await stage.replicas[0].end()
+        stage.line.use(1)
         await stage.restart()
         await nothing_starts(stage)
         assert stage.catalogue(1).count("instance", stage.cluster) == 3

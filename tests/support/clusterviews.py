@@ -17,7 +17,7 @@ from blox.clusterstate.api import operations
 from blox.clusterstate.api.context import StateApi, StateInfo
 from blox.clusterstate.catalogue import Catalogue
 from blox.clusterstate.remote.client import StateClient
-from blox.clusterstate.remote.follower import following
+from blox.clusterstate.remote.following import following
 from blox.clusterstate.view import View
 from blox.ecs.events import Ignored, read_event
 from blox.ecs.model import HostDocument, TaskDocument

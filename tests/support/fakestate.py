@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from blox.base.ids import short_id
-from support.documents import CLUSTER, host_arn, task_arn
+from support.documents import CLUSTER, OTHER_CLUSTER, host_arn, task_arn
 
 Json = dict[str, Any]
 
@@ -48,6 +48,8 @@ class FakeState:
         self.epoch = "e1"
         self.sweep = 0
         self.arn = CLUSTER
+        self.others: dict[str, str] = {}
+        """The ARNs of more clusters, by name."""
         self.tasks: list[Json] = []
         self.hosts: list[Json] = []
         self.watched = True
@@ -130,7 +132,10 @@ class FakeState:
         if not self.watched:
             return _problem(404, "There is no cluster demo here.")
         self.sweep += 1
-        body = {"cluster": "demo", "clusterArn": self.arn, "epoch": self.epoch, "sweep": self.sweep}
+        arn = self.others.get(request.match_info["name"], self.arn)
+        if request.match_info["name"] == "other" and not self.others:
+            arn = OTHER_CLUSTER
+        body = {"cluster": "demo", "clusterArn": arn, "epoch": self.epoch, "sweep": self.sweep}
         return web.json_response(body, status=202)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:

@@ -1,11 +1,12 @@
 """A cluster-state-service written by hand, and a view that follows it, under virtual time."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from blox.base.clock import LoopClock
-from blox.clusterstate.remote.follower import Following, following
+from blox.clusterstate.remote.following import Following, following
 from blox.clusterstate.remote.port import (
     ClusterTold,
     Gone,
@@ -50,6 +51,11 @@ class ScriptedService:
         self.followed: list[str] = []
         """The position of each stream that was opened."""
         self.expired: set[str] = set()
+        self.left: list[str] = []
+        """How it did not do."""
+        self.next: str | None = None
+        """The endpoint of another one that is there."""
+        self.next_epoch = "e2"
         self._number = 0
         self._log: list[tuple[int, Told]] = []
         self._streams: list[asyncio.Queue[object]] = []
@@ -102,6 +108,19 @@ class ScriptedService:
         self.tell(ClusterTold(epoch=epoch, sweep=0), *shown)
 
     # --- StateService -----------------------------------------------------------------------------
+
+    def serves(self, cluster_arn: str) -> str:
+        assert cluster_arn == CLUSTER
+        return self.name
+
+    def leave(self, cluster_arn: str, endpoint: str, how: str) -> bool:
+        assert endpoint == self.name
+        self.left.append(how)
+        if self.next is None:
+            return False
+        self.name, self.next = self.next, self.name
+        self.restart(self.next_epoch)
+        return True
 
     async def listing(self, cluster_arn: str) -> Listing:
         assert cluster_arn == CLUSTER
@@ -163,6 +182,39 @@ class ScriptedService:
         await asyncio.sleep(0.002)
         if self.down is not None:
             raise self.down
+
+
+class Paced:
+    """Makes a scripted service sweep as a real one does: one sweep after the other, each of which
+    takes so long, with a rest of that long in between; a request waits for the next to begin."""
+
+    def __init__(self, service: ScriptedService, takes: float) -> None:
+        self._service = service
+        self._takes = takes
+        self._begun = 0
+        self._wanted = asyncio.Event()
+        service.request_sweep = self._request  # type: ignore[method-assign]
+        self._task = asyncio.create_task(self._run())
+
+    def end(self) -> None:
+        """No more sweeps."""
+        self._task.cancel()
+
+    async def _request(self, cluster_arn: str) -> Ticket:
+        await asyncio.sleep(0.002)
+        self._wanted.set()
+        return Ticket(epoch=self._service.epoch, number=self._begun + 1)
+
+    async def _run(self) -> None:
+        while True:
+            self._begun += 1
+            self._wanted.clear()
+            await asyncio.sleep(self._takes)
+            self._service.tell(ClusterTold(epoch=self._service.epoch, sweep=self._begun))
+            await asyncio.sleep(self._takes)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, 60.0 - 2 * self._takes)):
+                    await self._wanted.wait()
 
 
 class Scene:

@@ -127,6 +127,16 @@ PLANTED_REMOTE: Final = (
     ),
     Planted(
         rule="R12",
+        what="where a service tells otherwise than a later read, nobody asks again",
+        where="blox.clusterstate.remote.differing:Differing.left",
+        broken=lambda differing, records, shown: ([], []),
+        noticed_by=Story(
+            "simulation.test_regressions_remote:"
+            "test_a_host_that_drained_only_for_others_is_not_left_draining"
+        ),
+    ),
+    Planted(
+        rule="R12",
         what="hosts enter before the tasks on them",
         where=f"{FOLLOWER}:Follower._apply",
         broken=_as_they_come,

@@ -55,6 +55,7 @@ _MASKS: Final = (
     (r"\b\d+(?:\.\d+)? (?:ms|s|min|h|d)\b", "«span»"),
     (r"\b\d+(?:\.\d+)? (?:B|kB|MB)\b", "«size»"),
     (r"\b\d+ (calls?|messages?|records?)\b", r"«n» \1"),
+    (r"(queue blox-state +)\d+ visible", r"\1«n» visible"),
 )
 _LOOKING: Final = (
     *("blox clusters", "blox instances", "blox tasks"),

@@ -11,11 +11,11 @@ from blox.base.errors import InvalidInput, NotFound
 from blox.cli.environments import difference
 from blox.ecs.model import Host, TaskDefinition
 from blox.ecs.seen import HostSeen
+from blox.http.shapes import at, moment
 from blox.scheduler.adoption import Choice
 from blox.scheduler.api.bodies import EnvironmentPatch, NewEnvironment, PolicyWish
 from blox.scheduler.api.bodies_orders import AdoptionWish
 from blox.scheduler.api.find import Directory, find_host, on_cluster, read_token
-from blox.http.shapes import at, moment
 from blox.scheduler.api.shown import (
     counters,
     deployment_body,

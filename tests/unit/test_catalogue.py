@@ -3,11 +3,14 @@
 import asyncio
 import itertools
 
+import msgspec
 from msgspec.structs import replace
 
 from blox.clusterstate.catalogue import WAKE_EVERY, Catalogue
 from blox.clusterstate.merge import Evidence
+from blox.ecs.model import HostDocument
 from blox.ecs.seen import ClusterSeen
+from blox.ecs.wire import with_whole
 from blox.simulator import loop
 from support.copying import cluster_of, host_told, read_at, shown, task_told
 from support.documents import CLUSTER, OTHER_CLUSTER, host_arn, task_arn
@@ -113,7 +116,7 @@ def test_a_cluster_changes_with_what_is_shown_of_it_only() -> None:
 
 
 def test_beyond_what_is_reserved_the_numbering_has_another_name() -> None:
-    names = (f"other {number}" for number in itertools.count())
+    names = ((f"other {number}", 50 * number) for number in itertools.count())
     catalogue = Catalogue(name="first", epoch="e", rename=lambda: next(names))
     catalogue.reserve(2)
     cluster = cluster_of(catalogue)
@@ -127,7 +130,7 @@ def test_beyond_what_is_reserved_the_numbering_has_another_name() -> None:
     assert catalogue.versions_left == 1
     for number in range(4, 6):
         cluster.read_tasks([task_told(number)], read_at(1.0))
-    assert (catalogue.name, catalogue.last) == ("other 1", 6)
+    assert (catalogue.name, catalogue.last) == ("other 1", 51)
 
 
 def test_those_who_follow_are_woken_at_once_and_then_together() -> None:
@@ -167,3 +170,18 @@ def test_news_that_are_there_already_are_not_waited_for() -> None:
         await catalogue.news(0)
 
     loop.run(main())
+
+
+def test_the_status_of_a_host_is_what_the_record_says_even_where_nobody_told_one() -> None:
+    catalogue = made()
+    cluster = cluster_of(catalogue)
+    sent = b'{"containerInstanceArn":"%b"}' % host_arn(1).encode()
+    told = with_whole(msgspec.Raw(sent), HostDocument)
+    cluster.read_hosts([told], read_at(1.0))
+    entity = catalogue.get("instance", CLUSTER, host_arn(1))
+    assert entity is not None
+    assert entity.text("status") == "ACTIVE"
+    cluster.read_hosts([host_told(1, status="DRAINING", version=6)], read_at(2.0))
+    entity = catalogue.get("instance", CLUSTER, host_arn(1))
+    assert entity is not None
+    assert entity.text("status") == "DRAINING"

@@ -7,7 +7,7 @@ from blox.clusterstate.changes import ChangeLog
 
 class Entry(Struct, frozen=True):
     version: int
-    key: str
+    identity: str
     deleted: bool = False
 
 
@@ -72,3 +72,32 @@ def test_after_a_graceful_end_everything_since_the_last_state_can_be_gone_on_fro
     log: ChangeLog[Entry] = ChangeLog()
     log.begin_after(floor=40, last=40)
     assert [version for version in range(50) if log.holds(version)] == [40]
+
+
+def test_a_mass_deletion_forgets_no_deletion() -> None:
+    log: ChangeLog[Entry] = ChangeLog(deletions_kept=2)
+    version = 0
+    for number in range(100):
+        log.append(Entry(version := version + 1, f"large {number}"))
+    log.append(Entry(version := version + 1, "small"))
+    before = version
+    log.append(Entry(version := version + 1, "small", deleted=True))
+    for number in range(100):
+        log.append(Entry(version := version + 1, f"large {number}", deleted=True))
+    assert log.floor == 0
+    assert log.holds(before)
+    assert len(log) == 101
+    for number in range(200):
+        log.append(Entry(version := version + 1, f"new {number}"))
+        assert len(log) <= max(101, number + 1) + 2
+    assert not log.holds(before)
+    assert len(log) == 202
+
+
+def test_what_goes_and_comes_again_for_ever_takes_no_room() -> None:
+    log: ChangeLog[Entry] = ChangeLog(deletions_kept=2)
+    for version in range(1, 20_001):
+        log.append(Entry(version, "a", deleted=version % 2 == 0))
+    assert len(log._deletions) <= 2 + 1024
+    assert len(log._entries) <= 2 + 1024
+    assert (log.floor, len(log)) == (0, 1)

@@ -151,7 +151,7 @@ def test_the_overview_counts_each_clusters_hosts_and_tasks() -> None:
         "CLUSTER  STATUS                HOSTS                   TASKS                 "
         "READ COMPLETELY",
         "demo     ACTIVE                1 ACTIVE, 1 agent gone  2 RUNNING, 1 PENDING  42 s ago",
-        "edge     ACTIVE, not read yet  none                    none                  never",
+        "edge     ACTIVE, not read yet  none                    none                  not yet",
     ]
     assert lines(shown, now=112.0)[4].endswith("TASKS")
 

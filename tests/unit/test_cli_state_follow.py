@@ -19,6 +19,7 @@ from blox.cli.state_follow import (
     Cut,
     Follower,
     Gone,
+    Ill,
     Listed,
     News,
     Wanted,
@@ -101,9 +102,14 @@ def test_who_does_not_answer_is_told_with_what_to_do() -> None:
 def test_a_scheduler_at_that_address_is_recognized(service: tuple[Scripted, StateClient]) -> None:
     script, client = service
     script.answers["GET /v2/status"] = 200, {"mode": "acting"}
-    with pytest.raises(InvalidInput, match="is a daemon-scheduler; this command asks"):
+    with pytest.raises(InvalidInput, match="is a daemon-scheduler, not a cluster-state-service"):
         client.get("/v2/nothing")
     script.answers["GET /v2/status"] = 200, {"name": "k3f9p2"}
+    with pytest.raises(InvalidInput, match="is something else, not a cluster-state-service"):
+        client.get("/v2/nothing")
+    with pytest.raises(InvalidInput, match="with an address that has no path"):
+        StateClient(f"{client.endpoint}/v2").get("/v2/nothing")
+    script.answers["GET /v2/status"] = 200, {"epoch": "k3f9p2"}
     with pytest.raises(NotFound, match="There is nothing at /v2/nothing"):
         client.get("/v2/nothing")
 
@@ -181,6 +187,21 @@ def test_what_is_no_line_of_a_stream_cuts_it(
     _, cut = heard(client, 2)
     assert isinstance(cut, Cut)
     assert cut.why.endswith("what it says is no line of a stream")
+
+
+def test_what_is_wrong_with_the_service_is_told_when_it_changes(
+    service: tuple[Scripted, StateClient],
+) -> None:
+    script, client = service
+    ill = {"sentence": "No queue.", "nextStep": "mend it"}
+    script.answers["GET /v2/status"] = 200, {"conditions": [ill]}
+    script.streams = [[beat(11), beat(12)]]
+    run = (one for one in Follower(client, Wanted()).run() if not isinstance(one, Beat))
+    listed, told_first = itertools.islice(run, 2)
+    assert isinstance(listed, Listed)
+    assert told_first == Ill(("No queue -> mend it",))
+    script.answers["GET /v2/status"] = 200, {"conditions": []}
+    assert next(run) == Ill(())
 
 
 def test_silence_is_as_good_as_a_cut(service: tuple[Scripted, StateClient]) -> None:
@@ -293,6 +314,7 @@ def test_filters_are_the_tasks(service: tuple[Scripted, StateClient]) -> None:
         "/v2/clusters": None,
         "/v2/instances": None,
         "/v2/tasks": "web",
+        "/v2/status": None,
         "/v2/stream": "web",
     }
 

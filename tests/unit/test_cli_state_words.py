@@ -12,6 +12,7 @@ from blox.cli.state_filters import chosen, query_of
 from blox.cli.state_tables import INSTANCES, TASKS, Column, Context, cells, fitting, width_of
 from blox.cli.state_words import (
     Load,
+    condition_notes,
     host_names,
     instances_sum,
     loads,
@@ -146,7 +147,19 @@ def test_sums_of_nothing_and_of_one() -> None:
 def test_how_fresh_a_cluster_is() -> None:
     assert (swept(cluster_body()), state(cluster_body())) == ("12 s ago", "ACTIVE")
     unread = cluster_body(primed=False, age=None)
-    assert (swept(unread), state(unread)) == ("never", "ACTIVE, not read yet")
+    assert (swept(unread), state(unread)) == ("not since the service began", "ACTIVE, not read yet")
+
+
+def test_what_is_wrong_with_the_service_is_told_once() -> None:
+    ill = {"code": "queue", "sentence": "No queue.", "nextStep": "mend it", "since": None}
+    unread = {"code": "cluster", "sentence": "AccessDenied", "nextStep": "mend", "since": None}
+    clusters = [cluster_body("a", error="AccessDenied")]
+    assert condition_notes([ill, unread], clusters) == ["No queue -> mend it"]
+    assert condition_notes([], clusters) == []
+    assert condition_notes([unread], []) == [
+        "AccessDenied -> mend",
+        "the service knows no cluster yet, so nothing can be shown",
+    ]
 
 
 def test_what_must_be_known_of_old_rows() -> None:

@@ -3,13 +3,14 @@ says."""
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from blox.base.clock import LoopClock
 from blox.clusterstate.catalogue import Catalogue
 from blox.clusterstate.copy_reading import SLICE
 from blox.clusterstate.view import View
 from blox.ecs.model import STOPPED
+from blox.ecs.seen import ClusterSeen
 from blox.settings import Assumptions, ViewSettings
 from blox.simulator import loop
 from blox.store import keys
@@ -32,13 +33,16 @@ class Scene:
         self.ecs = ScriptedEcs(self.clock)
         self.copy = copy_of(MemoryStore(self.clock, data=data), self.clock, next(_seeds))
 
-    async def begin(self, *, watched: Callable[[str], bool] = lambda _: True) -> None:
+    async def begin(
+        self, *, watched: Callable[[str], bool] = lambda _: True, named: Sequence[str] = ()
+    ) -> None:
         self.catalogue = await self.copy.load()
         self.view = View(
             self.ecs,
             self.clock,
             assumptions=Assumptions(),
             settings=ViewSettings(),
+            clusters=named,
             catalogue=self.catalogue,
         )
         await self.copy.restore(self.view, watched=watched)
@@ -260,3 +264,43 @@ def test_reads_of_a_cluster_that_is_let_go_of_leave_nothing_behind() -> None:
         await scene.view.close()
 
     loop.run(main())
+
+
+ELSEWHERE = "arn:aws:ecs:eu-west-1:999988887777:cluster/demo"
+
+
+def elsewhere(catalogue: Catalogue, now: float) -> None:
+    """A cluster of the same name in another account was watched."""
+    catalogue.cluster_changed(ClusterSeen(arn=ELSEWHERE))
+    cluster_of(catalogue, ELSEWHERE).read_hosts([host_told(9, ELSEWHERE)], read_at(now, ELSEWHERE))
+
+
+def test_a_named_cluster_is_the_one_of_this_account_and_its_namesake_is_forgotten() -> None:
+    async def story(scene: Scene) -> None:
+        scene.ecs.put(host_told(1), task_told(1))
+        await scene.begin(named=("demo",))
+        assert scene.view.clusters == (ELSEWHERE,)
+        running = asyncio.create_task(scene.view.run())
+        await asyncio.sleep(5.0)
+        assert scene.view.clusters == scene.catalogue.clusters == (CLUSTER,)
+        seen = scene.view.cluster(CLUSTER)
+        assert seen is not None
+        assert seen.primed
+        assert set(shown(scene.catalogue)) == {task_arn(1), host_arn(1)}
+        running.cancel()
+        await asyncio.wait([running])
+
+    play(stored(elsewhere), story)
+
+
+def test_a_namesake_that_is_named_itself_is_kept() -> None:
+    async def story(scene: Scene) -> None:
+        scene.ecs.clusters[ELSEWHERE] = "ACTIVE"
+        await scene.begin(named=(ELSEWHERE, "demo"))
+        running = asyncio.create_task(scene.view.run())
+        await asyncio.sleep(5.0)
+        assert set(scene.view.clusters) == {CLUSTER, ELSEWHERE}
+        running.cancel()
+        await asyncio.wait([running])
+
+    play(stored(elsewhere), story)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from blox.base.clock import LoopClock
 from blox.clusterstate.discovery import EVERY, LONGEST_REST, REST, Discovery
-from blox.clusterstate.view import View
+from blox.clusterstate.view import SUSPICION_REST, View
 from blox.ecs.errors import EcsRefused
 from blox.ecs.events import TaskEvent, read_event
 from blox.ecs.model import ClusterDocument
@@ -274,5 +274,57 @@ def test_a_cluster_that_somebody_asks_for_is_looked_up_and_followed() -> None:
         await asyncio.sleep(1)
         assert scene.primed(OTHER_CLUSTER)
         assert scene.view.clusters == (CLUSTER, OTHER_CLUSTER)
+
+    discovering(story)
+
+
+def test_a_cluster_that_is_made_again_is_swept_soon_after_its_first_event() -> None:
+    async def story(scene: Scene) -> None:
+        scene.view.queue_flows(flowing=True)
+        await asyncio.sleep(25)
+        scene.ecs.clusters[CLUSTER] = "INACTIVE"
+        scene.view.request_sweep(CLUSTER)
+        await asyncio.sleep(2)
+        assert not scene.primed(CLUSTER)
+        scene.ecs.clusters[CLUSTER] = "ACTIVE"
+        scene.ecs.calls.clear()
+        for _ in range(100):
+            assert scene.happens_in(CLUSTER) == "ignored"
+        await asyncio.sleep(SUSPICION_REST - 3)
+        assert not scene.ecs.asked("DescribeClusters")
+        await asyncio.sleep(4)
+        assert scene.primed(CLUSTER)
+        assert len(scene.ecs.asked("DescribeClusters")) == 1
+        assert scene.happens_in(CLUSTER) == "applied"
+
+    discovering(story)
+
+
+def test_events_about_a_cluster_that_stays_deleted_cost_few_reads() -> None:
+    async def story(scene: Scene) -> None:
+        scene.view.queue_flows(flowing=True)
+        scene.ecs.clusters[CLUSTER] = "INACTIVE"
+        await scene.view.follow(CLUSTER)
+        await asyncio.sleep(1)
+        scene.ecs.calls.clear()
+        for _ in range(50):
+            scene.happens_in(CLUSTER)
+            await asyncio.sleep(1)
+        assert 3 <= len(scene.ecs.asked("DescribeClusters")) <= 50 / SUSPICION_REST
+
+    discovering(story)
+
+
+def test_a_cluster_that_is_made_again_is_swept_once_it_is_listed() -> None:
+    async def story(scene: Scene) -> None:
+        scene.view.queue_flows(flowing=True)
+        await asyncio.sleep(EVERY - 20)
+        scene.ecs.clusters[CLUSTER] = "INACTIVE"
+        scene.view.request_sweep(CLUSTER)
+        await asyncio.sleep(1)
+        assert not scene.primed(CLUSTER)
+        scene.ecs.clusters[CLUSTER] = "ACTIVE"
+        await asyncio.sleep(21)
+        assert (scene.lists, scene.primed(CLUSTER)) == (2, True)
 
     discovering(story)

@@ -1,6 +1,7 @@
 """EventBridge's envelopes, understood, ignored or refused."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -245,3 +246,10 @@ def test_nothing_else_can_come_of_a_message(body: bytes) -> None:
 )
 def test_times(text: str, seconds: float | None) -> None:
     assert parse_time(text) == (None if seconds is None else pytest.approx(seconds, abs=1e-6))
+
+
+@pytest.mark.parametrize("event", [task_event, host_event])
+def test_a_version_below_the_first_is_no_account_of_ecs(event: Callable[..., Any]) -> None:
+    with pytest.raises(Misunderstood, match=r"detail.version is -1"):
+        read_event(json.dumps(event(version=-1)).encode())
+    read_event(json.dumps(event(version=0)).encode())

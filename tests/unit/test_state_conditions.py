@@ -13,10 +13,11 @@ from blox.clusterstate.view import View
 from blox.ecs.endpoints import Endpoint
 from blox.settings import Assumptions, ViewSettings
 from blox.simulator import loop
-from support.documents import PREFIX
+from support.documents import CLUSTER, PREFIX
 from support.scriptedecs import ScriptedEcs, refused
 
 CLUSTERS = CLUSTERS_TOLD + 7
+MISSING = f"{PREFIX}:cluster/gone"
 
 
 class Service:
@@ -32,6 +33,7 @@ class Service:
             settings=ViewSettings(),
             clusters=("nowhere",),
         )
+        self.named: tuple[str, ...] = ("nowhere",)
         self.discovery = Discovery(self.ecs, self.view, clock)
         self.meter = CallMeter(StateMetrics(version="1"))
         endpoint = Endpoint(url="https://ecs.example", source="test")
@@ -45,6 +47,7 @@ class Service:
                 aws=self.aws,
                 meter=self.meter,
                 view=self.view,
+                named=self.named,
                 discovery=self.discovery,
                 queue=queue,
                 store=store,
@@ -96,3 +99,31 @@ def test_of_many_clusters_that_cannot_be_read_some_are_told_and_all_are_counted(
     assert len(told) == CLUSTERS_TOLD + 1
     assert told[0].sentence.startswith(f"Cluster {PREFIX}:cluster/c-000 could not be read")
     assert told[-1].sentence == "7 more clusters could not be read, c-020 among them."
+
+
+def test_a_named_cluster_that_is_not_there_is_told_and_one_that_nobody_named_is_not() -> None:
+    async def story(named: tuple[str, ...]) -> list[Condition]:
+        service = Service()
+        service.named = ("nowhere", *named)
+        service.ecs.clusters = {CLUSTER: "INACTIVE"}
+        service.view.restore(f"{PREFIX}:cluster/nowhere", (), ())
+        for cluster in (CLUSTER, MISSING):
+            await service.view.follow(cluster)
+        work = asyncio.create_task(service.view.run())
+        await asyncio.sleep(5)
+        told = service.told()
+        work.cancel()
+        await asyncio.wait([work])
+        await service.view.close()
+        return told
+
+    (told,) = loop.run(story(()))
+    assert told.sentence == "Cluster nowhere is not there."
+    for name in ("demo", CLUSTER):
+        named = loop.run(story((name, MISSING)))
+        assert {one.code for one in named} == {"cluster"}
+        assert {one.sentence for one in named} == {
+            told.sentence,
+            f"Cluster {CLUSTER} is INACTIVE or not there.",
+            f"Cluster {MISSING} is INACTIVE or not there.",
+        }

@@ -9,7 +9,8 @@ from blox.clusterstate.api.context import of_cluster
 from blox.clusterstate.api.positions import Expired, position_of, version_at
 from blox.clusterstate.catalogue import Catalogue
 from blox.ecs.seen import ClusterSeen
-from support.documents import CLUSTER, OTHER_CLUSTER
+from support.documents import CLUSTER, OTHER_CLUSTER, task_arn
+from support.entities import TASK
 from support.statestore import StateStore, by_events
 
 ELSEWHERE = CLUSTER.replace("111122223333", "444455556666")
@@ -71,3 +72,31 @@ def test_clusters_are_found_by_name_and_arn_as_they_come_and_go() -> None:
                 named(store, "a b")
 
     asyncio.run(story())
+
+
+def test_a_status_that_ecs_has_since_is_known_while_something_has_it() -> None:
+    async def scene() -> None:
+        async with by_events(CLUSTER) as store:
+            store.tell({**TASK, "lastStatus": "HIBERNATING"})
+            assert store.api.words_told("task", "lastStatus") == {"HIBERNATING"}
+            store.tell({**TASK, "lastStatus": "STOPPED", "version": 4})
+            assert store.api.words_told("task", "lastStatus") == {"STOPPED"}
+            assert store.api.words_told("instance", "status") == frozenset()
+
+    asyncio.run(scene())
+
+
+def test_members_are_told_from_behind_any_one_of_them() -> None:
+    async def scene() -> None:
+        async with by_events(CLUSTER, OTHER_CLUSTER) as store:
+            for number in (1, 2, 3):
+                for arn in (CLUSTER, OTHER_CLUSTER):
+                    key = task_arn(number).replace("/demo/", f"/{arn.rpartition('/')[2]}/")
+                    store.tell({**TASK, "taskArn": key, "clusterArn": arn})
+            every = list(store.api.members("task", None))
+            assert len(every) == 6
+            for number, one in enumerate(every):
+                after = (one.cluster_arn, one.key)
+                assert list(store.api.members("task", None, after=after)) == every[number + 1 :]
+
+    asyncio.run(scene())

@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from blox.app.compose import _pacer
 from blox.app.delays import StartDelays
 from blox.app.followed import StateFeed
 from blox.app.plan import Plan, state_services
+from blox.app.whereabouts import Answered, who_answers
 from blox.base.clock import LoopClock
 from blox.base.errors import InvalidInput
 from blox.clusterstate.view import View
@@ -84,21 +86,73 @@ def test_it_says_whom_it_follows_and_that_it_cannot() -> None:
         feed.show(metrics, view)
         assert feed.problem is None
         assert feed.note == (
-            f"The cluster-state-service at {endpoint} keeps the view of clusters. "
-            "Others to turn to: css:2."
+            f"The cluster-state-service at {endpoint} is to keep the view of clusters, and has "
+            "not answered yet. Others to turn to: css:2."
         )
         await view.follow(CLUSTER)
         async with asyncio.timeout(20):
             while feed.problem is None:
                 await asyncio.sleep(0.01)
         assert f"{endpoint} cannot be followed: it does not answer" in feed.problem
-        assert feed.note.startswith("The cluster-state-service at css:2 keeps")
+        assert feed.note.startswith("The cluster-state-service at css:2 is to keep")
         shown = (await metrics.render()).decode()
         assert f'blox_state_service_in_use{{endpoint="{endpoint}"}} 0.0' in shown
         assert 'blox_state_service_in_use{endpoint="css:2"} 1.0' in shown
         assert 'blox_view_good_for_seconds{cluster="demo"} 0.0' in shown
         await view.close()
         await feed.close()
+
+    asyncio.run(story())
+
+
+def test_who_is_at_the_endpoints_is_found_before_there_is_a_cluster() -> None:
+    async def story() -> None:
+        async def at(mark: str) -> tuple[str, web.AppRunner]:
+            async def status(_: web.Request) -> web.Response:
+                return web.json_response({mark: "x"})
+
+            app = web.Application()
+            app.router.add_get("/v2/status", status)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            return f"127.0.0.1:{runner.addresses[0][1]}", runner
+
+        service, first = await at("epoch")
+        scheduler, second = await at("mode")
+        page, third = await at("something")
+        nobody = f"127.0.0.1:{free_port()}"
+        assert await who_answers(service) == Answered("")
+        assert f"{scheduler} is a daemon-scheduler, not" in (await who_answers(scheduler)).problem
+        assert f"{page} is something else, not" in (await who_answers(page)).problem
+        silent = await who_answers(nobody)
+        assert f"answers at {nobody} (Connection refused)" in silent.problem
+        assert not silent.other
+        assert "no TLS there" in (await who_answers(f"https://{service}")).problem
+
+        clock = LoopClock()
+        delays = StartDelays(clock, observe=lambda _: None)
+
+        async def feed_of(endpoint: str) -> StateFeed:
+            feed = StateFeed(
+                [endpoint], clock, settings=Settings(), ecs_now=clock.wall, delays=delays
+            )
+            assert feed.problem is None
+            asking = asyncio.create_task(feed.ask())
+            async with asyncio.timeout(20):
+                while "view of clusters, and" in feed.note and not feed.problem:
+                    await asyncio.sleep(0.01)
+            asking.cancel()
+            await feed.close()
+            return feed
+
+        wrong, right = await feed_of(scheduler), await feed_of(service)
+        assert wrong.problem == (await who_answers(scheduler)).problem
+        assert "is to keep the view of clusters, and has not answered" in wrong.note
+        assert right.problem is None
+        assert f"{service} keeps the view" in right.note
+        for runner in (first, second, third):
+            await runner.cleanup()
 
     asyncio.run(story())
 

@@ -137,11 +137,25 @@ def test_a_host_is_called_by_its_arn_its_id_or_its_machines(reference: str) -> N
 def test_nothing_is_called_by_an_empty_name() -> None:
     assert not is_called(instance(ec2InstanceId=None), "")
     assert not is_called(task(), "i-0123456789abcdef0")
-    assert instances_named("i-none", [instance()]) == frozenset()
+    assert instances_named("", [instance(), task()]) == frozenset()
 
 
-def test_the_arn_of_an_unknown_host_is_looked_for_as_it_stands() -> None:
-    assert instances_named(host_arn(9), [instance()]) == frozenset({host_arn(9)})
+@pytest.mark.parametrize("reference", [host_arn(9), f"{9:032x}"])
+def test_tasks_of_a_host_that_is_not_listed_are_found_by_its_arn_and_its_id(reference: str) -> None:
+    wanted = TaskFilter(instances=instances_named(reference, [instance()]))
+    assert fits(wanted, task(containerInstanceArn=host_arn(9)))
+    assert not fits(wanted, task())
+    assert not fits(wanted, task(containerInstanceArn=None))
+
+
+def test_a_word_of_other_letters_is_not_taken_for_one_of_ascii() -> None:
+    with pytest.raises(InvalidInput, match="known are"):
+        words("\u0131nactive", ("INACTIVE",), name="status")
+
+
+def test_a_word_that_ecs_has_told_is_as_good_as_a_known_one() -> None:
+    found = words("levitating,running", ("RUNNING",), name="status", told=lambda: {"LEVITATING"})
+    assert found == frozenset({"LEVITATING", "RUNNING"})
 
 
 def test_a_host_that_the_view_let_go_is_read_from_what_is_kept() -> None:

@@ -19,7 +19,7 @@ from blox.store.errors import StoreRefused, StoreUnavailable, StoreUnknown
 from blox.store.memory import MemoryData, MemoryStore
 from blox.store.port import Delete, Put
 from support.copying import cluster_of, copy_of, host_told, read_at, shown, task_told
-from support.documents import CLUSTER, OTHER_CLUSTER, host_arn, task_arn
+from support.documents import CLUSTER, OTHER_CLUSTER, PREFIX, host_arn, task_arn
 
 
 class Disk:
@@ -49,8 +49,9 @@ _seeds = itertools.count()
 class Scene:
     """A process with a catalogue and a copy that is running."""
 
-    def __init__(self, data: MemoryData) -> None:
-        self.clock = LoopClock()
+    def __init__(self, data: MemoryData, *, epoch: float = 0.0) -> None:
+        """`epoch`: the wall clock at the begin. At 0, a new numbering begins at 0."""
+        self.clock = LoopClock(epoch=epoch)
         self.disk = Disk()
         self.data = data
         self.store = MemoryStore(self.clock, faults=self.disk, data=data)
@@ -76,9 +77,14 @@ class Scene:
         return found
 
 
-def play(story: Callable[[Scene], Awaitable[None]], data: MemoryData | None = None) -> Scene:
+def play(
+    story: Callable[[Scene], Awaitable[None]],
+    data: MemoryData | None = None,
+    *,
+    epoch: float = 0.0,
+) -> Scene:
     async def main() -> Scene:
-        scene = Scene(MemoryData() if data is None else data)
+        scene = Scene(MemoryData() if data is None else data, epoch=epoch)
         running = await scene.begin()
         try:
             await story(scene)
@@ -402,7 +408,7 @@ def test_versions_are_reserved_long_before_they_are_needed() -> None:
 
 def test_a_store_that_takes_no_writes_for_too_long_costs_the_name_and_nothing_else() -> None:
     async def main() -> None:
-        clock = LoopClock()
+        clock = LoopClock(epoch=1.0)
         data, disk = MemoryData(), Disk()
         copy = copy_of(MemoryStore(clock, data=data, faults=disk), clock, block=10)
         catalogue = await copy.load()
@@ -413,8 +419,9 @@ def test_a_store_that_takes_no_writes_for_too_long_costs_the_name_and_nothing_el
             cluster.read_tasks([task_told(number)], read_at(1.0))
         other = catalogue.name
         assert other != first
+        assert catalogue.last == 1025
         killed = await copy_of(MemoryStore(clock, data=data), clock, 2, block=10).load()
-        assert (killed.name, killed.last) == (first, 11)
+        assert (killed.name, killed.last) == (first, 1011)
 
     loop.run(main())
 
@@ -487,3 +494,60 @@ def test_a_start_that_cannot_write_may_be_tried_again() -> None:
         await copy._round()
 
     loop.run(main())
+
+
+def test_a_number_of_a_store_that_was_lost_is_refused_by_the_next_one() -> None:
+    async def story(scene: Scene) -> None:
+        for number in range(5000):
+            scene.tell(number)
+        await asyncio.sleep(60.0)
+
+    async def again(scene: Scene) -> None:
+        for number in range(9000):
+            scene.tell(number)
+        lost = range(first.catalogue.log.began, first.catalogue.last + 1)
+        assert not [version for version in lost if scene.catalogue.log.holds(version)]
+
+    first = play(story)
+    play(again, epoch=120.0)
+
+
+def test_a_run_goes_on_above_what_one_gave_out_under_a_name_that_was_never_stored() -> None:
+    async def main() -> None:
+        clock = LoopClock()
+        data, disk = MemoryData(), Disk()
+        copy = copy_of(MemoryStore(clock, data=data, faults=disk), clock, block=10)
+        renamed = await copy.load()
+        disk.error = StoreUnavailable("no")
+        await asyncio.sleep(60.0)
+        cluster = cluster_of(renamed)
+        for number in range(2000):
+            cluster.read_tasks([task_told(number)], read_at(1.0))
+        await asyncio.sleep(60.0)
+        killed = await copy_of(MemoryStore(clock, data=data), clock, 2, block=10).load()
+        assert killed.name != renamed.name
+        assert killed.last > renamed.last
+        assert not killed.log.holds(renamed.last)
+
+    loop.run(main())
+
+
+def test_two_clusters_may_be_told_to_have_the_same_task_of_the_old_format() -> None:
+    old = f"{PREFIX}:task/0123"
+    both = [CLUSTER, OTHER_CLUSTER]
+
+    async def story(scene: Scene) -> None:
+        for cluster in both:
+            cluster_of(scene.catalogue, cluster).read_tasks(
+                [task_told(1, cluster, taskArn=old)], read_at(1.0, cluster)
+            )
+        assert [entity.cluster_arn for entity in scene.catalogue.log.after(0)] == both
+        await scene.copy.settled()
+
+    async def again(scene: Scene) -> None:
+        for cluster in both:
+            assert scene.catalogue.get("task", cluster, old) is not None
+        scene.catalogue.gone("task", CLUSTER, old)
+        assert [e.deleted for e in scene.catalogue.log.after(0) if e.key == old] == [False, True]
+
+    play(again, play(story).data)

@@ -16,7 +16,7 @@ from blox.http.streams import (
     TOO_SLOW,
     Place,
     Selection,
-    Told,
+    Shown,
     Watcher,
     Watchers,
 )
@@ -37,9 +37,9 @@ class Bench:
             self.ring.put(text)
 
     def everything(self) -> Selection[str]:
-        def tell(text: str, _: int) -> Told:
+        def tell(text: str, _: int) -> Shown:
             self.encoded += 1
-            return Told("text", json.dumps(text).encode())
+            return Shown("text", json.dumps(text).encode())
 
         return Selection("everything", tell)
 
@@ -198,7 +198,7 @@ def test_what_is_not_wanted_moves_the_position_on() -> None:
     async def scene() -> None:
         bench = Bench()
         wanted: Selection[str] = Selection(
-            "b", lambda text, _: Told("text", b'"b"') if text == "b" else None
+            "b", lambda text, _: Shown("text", b'"b"') if text == "b" else None
         )
         watcher = bench.watch(selection=wanted)
         await anext(watcher)
@@ -356,7 +356,7 @@ def test_a_hundred_watchers_share_what_is_encoded_once() -> None:
 def test_watchers_in_other_forms_or_with_other_wishes_share_nothing() -> None:
     async def scene() -> None:
         bench = Bench()
-        other: Selection[str] = Selection("other", lambda text, _: Told("other", b"0"))
+        other: Selection[str] = Selection("other", lambda text, _: Shown("other", b"0"))
         three = (bench.watch(LINES), bench.watch(EVENTS), bench.watch(LINES, selection=other))
         for watcher in three:
             await anext(watcher)
@@ -438,7 +438,7 @@ def test_a_feed_that_breaks_ends_its_streams_and_is_logged(
 
     async def scene() -> None:
         watchers: Watchers[str] = Watchers(Breaking(kept=1))
-        selection: Selection[str] = Selection(0, lambda text, _: Told("text", b"0"))
+        selection: Selection[str] = Selection(0, lambda text, _: Shown("text", b"0"))
         watcher = watchers.watch(selection, LINES, after=0)
         await anext(watcher)
         with pytest.raises(StopAsyncIteration):
@@ -477,7 +477,7 @@ class Log:
 
 COVERING: Selection[str] = Selection(
     "covering",
-    lambda name, _: Told("sweep" if name.isupper() else "task", json.dumps(name).encode()),
+    lambda name, _: Shown("sweep" if name.isupper() else "task", json.dumps(name).encode()),
     str.isupper,
 )
 
@@ -519,7 +519,7 @@ def test_one_that_is_not_wanted_holds_nothing_back() -> None:
     log.change("a", "SWEPT", "b")
     watchers: Watchers[str] = Watchers(log)
     tasks: Selection[str] = Selection(
-        "tasks", lambda name, _: None if name.isupper() else Told("task", b"0"), str.isupper
+        "tasks", lambda name, _: None if name.isupper() else Shown("task", b"0"), str.isupper
     )
 
     data, _ = watchers.chunk(tasks, LINES, Place(0, 0))

@@ -26,7 +26,7 @@ from blox.base.tasks import TaskSet
 from blox.clusterstate.ingest import Ingest
 from blox.clusterstate.sqs import SqsMessage, SqsSource
 from blox.clusterstate.view import View
-from blox.ecs.aws import ECS, EVENTS, SQS, STS
+from blox.ecs.aws import ECS, EVENTS, SQS, STS, Identity
 from blox.ecs.client import EcsClient, Notice
 from blox.ecs.events import HostEvent, TaskEvent
 from blox.ecs.pacing import Category, Kind, Pacer
@@ -86,6 +86,7 @@ class SchedulerProcess:
         self.repository = Repository(store, deployments_kept=settings.scheduler.deployments_kept)
         self._delays = StartDelays(clock, observe=self._metrics.start_delayed)
         self._followed = self._state_feed()
+        self._credentials_of: str | None = None
         self._compose(ReadsOnly(self.client) if plan.observe else self.client, entropy)
         self.service = SchedulerService(self.scheduler, entropy)
         self._gauges = Gauges(self._metrics, self.scheduler, self.view, conditions=self.conditions)
@@ -201,6 +202,8 @@ class SchedulerProcess:
         self._notices.start()
         told.tell_clusters(self._plan.clusters, self._stored_clusters())
         await self.scheduler.start()
+        if self._followed is not None:
+            self._tasks.start(self._followed.ask(), name="css endpoints")
         self._tasks.start(self.view.run(), name="view", eternal=True)
         if self.ingest is not None:
             self._tasks.start(self.ingest.run(), name="ingest", eternal=True)
@@ -215,7 +218,9 @@ class SchedulerProcess:
             name="opening",
         )
         self._tasks.start(
-            told_aws.identify(self._aws, self._sts_transport, now=self.client.now),
+            told_aws.identify(
+                self._aws, self._sts_transport, now=self.client.now, found=self._identified
+            ),
             name="identity",
         )
         self._tasks.start(self._probe_store(), name="store probe", eternal=True)
@@ -296,6 +301,9 @@ class SchedulerProcess:
         """None when the store is open and its records are loaded, else why not."""
         return self._reason
 
+    def _identified(self, identity: Identity) -> None:
+        self._credentials_of = f"{identity.account}/{self._aws.region}"
+
     def operations(self) -> list[Operation]:
         """Its REST API."""
         info = ProcessInfo(
@@ -305,6 +313,7 @@ class SchedulerProcess:
             conditions=self.conditions,
             notes=self.notes,
             clusters=lambda: self.view.clusters,
+            credentials_of=lambda: self._credentials_of,
             rejected=lambda: () if self.ingest is None else self.ingest.rejected,
             environment_created=self._cluster_known.set,
             snapshot=self._snapshot if isinstance(self._store, SqliteStore) else None,

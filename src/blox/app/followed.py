@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from blox.app.delays import StartDelays
+from blox.app.whereabouts import Whereabouts
 from blox.base.ambient import Clock
 from blox.base.ids import short_id
 from blox.clusterstate.remote.client import StateClient
-from blox.clusterstate.remote.follower import Following, following
+from blox.clusterstate.remote.following import Following, following
 from blox.clusterstate.view import View
 from blox.http.metrics import (
     STATE_SERVICE_FAILURES,
@@ -34,6 +35,7 @@ class StateFeed:
         """`ecs_now`: ECS's time, as this process knows it. `delays` is told when something that the
         service told is applied. Nothing is asked yet."""
         self.client = StateClient(endpoints)
+        self._whereabouts = Whereabouts(self.client.endpoints)
         self.feeder: Following = following(
             self.client,
             clock,
@@ -43,17 +45,31 @@ class StateFeed:
         )
         self._clock = clock
 
+    async def ask(self) -> None:
+        """Find out who is at the endpoints, before there is a cluster to follow."""
+        await self._whereabouts.ask()
+
     @property
     def problem(self) -> str | None:
         """Why no service can be followed; None while one is."""
-        return self.feeder.problem
+        if self.feeder.problem is not None:
+            only = len(self.client.endpoints) == 1
+            other = self._whereabouts.another(self.client.name) if only else None
+            return other or self.feeder.problem
+        return None if self.feeder.followed.told else self._whereabouts.problem
 
     @property
     def note(self) -> str:
         """Where the view comes from, in a sentence."""
         others = [endpoint for endpoint in self.client.endpoints if endpoint != self.client.name]
         more = f" Others to turn to: {', '.join(others)}." if others else ""
-        return f"The cluster-state-service at {self.client.name} keeps the view of clusters.{more}"
+        name = self.client.name
+        if self._whereabouts.answers(name) or self.feeder.followed.told:
+            return f"The cluster-state-service at {name} keeps the view of clusters.{more}"
+        return (
+            f"The cluster-state-service at {name} is to keep the view of clusters, and has not "
+            f"answered yet.{more}"
+        )
 
     def show(self, metrics: Metrics, view: View) -> None:
         """Have the metrics say how following goes."""

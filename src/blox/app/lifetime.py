@@ -2,7 +2,7 @@
 
     0      told to leave, and left
     1      could not begin, or a part has broken
-    130    told twice to leave
+    130    told twice to leave, at least half a second apart
 
 On SIGTERM or SIGINT no more work is taken, open streams end, and the parts get some seconds to
 finish; HTTP answers until then, but for /readyz. A timer in a thread of its own sees to it that the
@@ -10,6 +10,7 @@ process leaves within ten seconds, whatever hangs.
 """
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,9 @@ LAST_REQUESTS: Final = 1
 PATIENCE: Final = 9.8
 """Seconds from the signal to the end, at the latest."""
 INTERRUPTED: Final = 130
+SAME_REQUEST: Final = 0.5
+"""Seconds within which a second signal is the first one again: what starts us may forward one that
+we have got ourselves, as shells and `timeout` do."""
 
 _log = structlog.get_logger("blox")
 
@@ -73,12 +77,16 @@ def run(serve: Serves, *, logs: str) -> int:
 async def _until_signalled(serve: Serves) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    told = math.inf
 
     def told_to_leave(number: signal.Signals) -> None:
-        if stop.is_set():
+        nonlocal told
+        if loop.time() >= told + SAME_REQUEST:
             os._exit(INTERRUPTED)
-        _log.info("stopping", signal=number.name)
-        stop.set()
+        if not stop.is_set():
+            _log.info("stopping", signal=number.name)
+            told = loop.time()
+            stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_leave, number)

@@ -259,6 +259,7 @@ class StateProcess:
             aws=self._aws,
             meter=self.meter,
             view=self.view,
+            named=self._plan.clusters,
             discovery=self.discovery,
             queue=None if self.ingest is None else self.ingest.condition,
             store=self.copy.problem,

@@ -1,6 +1,6 @@
 """What can be wrong with a cluster-state-service as a whole, each with what to do about it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from blox.app.aws import Aws
@@ -9,6 +9,7 @@ from blox.base.ids import short_id
 from blox.clusterstate.api.context import Condition
 from blox.clusterstate.discovery import Discovery
 from blox.clusterstate.view import View
+from blox.ecs.model import INACTIVE
 
 CLUSTERS_TOLD: Final = 20
 """Clusters that cannot be read, told one by one; the others are counted."""
@@ -19,16 +20,19 @@ def conditions(
     aws: Aws,
     meter: CallMeter,
     view: View,
+    named: Collection[str],
     discovery: Discovery | None,
     queue: str | None,
     store: str | None,
 ) -> tuple[Condition, ...]:
-    """All of them. `queue`, `store`: why those do not work; None while they do."""
+    """All of them. `named`: names and ARNs of the clusters that somebody wants to be watched.
+    `queue`, `store`: why those do not work; None while they do."""
     return (
         *_store(store),
         *_aws(aws, meter),
         *_queue(queue),
         *_discovery(discovery),
+        *_named(view, named),
         *_clusters(view),
     )
 
@@ -73,14 +77,25 @@ def _discovery(discovery: Discovery | None) -> Iterator[Condition]:
         yield Condition(code="clusters", sentence=discovery.problem, next_step=discovery.next_step)
 
 
-def _clusters(view: View) -> Iterator[Condition]:
-    """Named clusters that are not found, and watched ones that cannot be read."""
-    for sentence in view.unfound():
+def _named(view: View, named: Collection[str]) -> Iterator[Condition]:
+    """Named clusters that are not found, and those that are not there any more."""
+    unfound = view.unfound()
+    for arn in view.clusters:
+        seen, name = view.cluster(arn), short_id(arn)
+        if seen is None or seen.status != INACTIVE or (arn not in named and name not in named):
+            continue
+        if not any(sentence.startswith(f"Cluster {name} ") for sentence in unfound):
+            unfound += (f"Cluster {arn} is INACTIVE or not there.",)
+    for sentence in unfound:
         yield Condition(
             code="cluster",
             sentence=sentence,
             next_step="create it, or leave it out of --cluster; it is looked for again by itself",
         )
+
+
+def _clusters(view: View) -> Iterator[Condition]:
+    """Watched clusters that cannot be read."""
     unread = [
         seen
         for arn in view.clusters

@@ -6,7 +6,7 @@ from typing import Final
 from blox.app.view_gauges import ViewGauges
 from blox.base.ambient import Clock
 from blox.base.ids import short_id
-from blox.clusterstate.api.context import Condition, QueueSeen, StoreSeen, Watchers
+from blox.clusterstate.api.context import Condition, OpenStreams, QueueSeen, StoreSeen
 from blox.clusterstate.catalogue import Catalogue
 from blox.clusterstate.view import View
 from blox.http.counted import CONDITION, RECENT_CHANGES, Counted, Figure
@@ -74,7 +74,7 @@ class StateGauges:
         queue: Callable[[], QueueSeen | None],
         held: Callable[[], int],
         store: Callable[[], StoreSeen],
-        watchers: Watchers,
+        watchers: OpenStreams,
     ) -> None:
         """`held()`: messages that are applied and not yet removed."""
         self._metrics = metrics

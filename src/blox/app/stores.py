@@ -1,18 +1,21 @@
 """Opening the file that one service keeps for itself.
 
-The lock keeps a second process out while the first one runs; what is in the file keeps the other
-service out for ever, because either would lock the other out on its next start, and a backup of one
-would silently be a backup of half of both.
+The lock keeps a second process out while the first one runs; a mark in the file, made with it,
+keeps the other service out for ever, because either would lock the other out on its next start, and
+a backup of one would silently be a backup of half of both. Files without a mark are known by their
+records.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from blox.base.ambient import Clock
 from blox.store import keys
 from blox.store.errors import StoreRefused
+from blox.store.port import Put
 from blox.store.sqlite import SqliteStore
 
 Service = Literal["daemon-scheduler", "cluster-state-service"]
+_SERVICES: Final[tuple[Service, ...]] = ("daemon-scheduler", "cluster-state-service")
 
 
 async def open_store(path: str, *, clock: Clock, service: Service) -> SqliteStore:
@@ -29,6 +32,8 @@ async def open_store(path: str, *, clock: Clock, service: Service) -> SqliteStor
                 f"{path} is the store of a {owner}. Give the {service} a file of its own: another "
                 "--store sqlite:PATH."
             )
+        if owner is None:
+            await store.transact([], [Put(keys.OWNER, service.encode())])
     except BaseException:
         await store.close()
         raise
@@ -36,9 +41,13 @@ async def open_store(path: str, *, clock: Clock, service: Service) -> SqliteStor
 
 
 async def _owner(store: SqliteStore) -> Service | None:
-    """Whose records are in it; None when it has none of either."""
+    """Whose it is, by its mark, else by its records; None when it has neither."""
+    mark = await store.get(keys.OWNER)
+    if mark is not None:
+        return next((one for one in _SERVICES if one.encode() == mark.value), None)
     if await store.get(keys.STATE_NUMBERING) is not None:
         return "cluster-state-service"
-    if (await store.list(keys.ENVIRONMENTS)).records:
+    left = await store.get(keys.CLEAN)
+    if left is not None or (await store.list(keys.ENVIRONMENTS)).records:
         return "daemon-scheduler"
     return None

@@ -85,10 +85,14 @@ def tell_call_news(_service: str, operation: str, outcome: Outcome, text: str) -
 
 
 async def identify(
-    aws: Aws, transport: Callable[[], Transport], *, now: Callable[[], float]
+    aws: Aws,
+    transport: Callable[[], Transport],
+    *,
+    now: Callable[[], float],
+    found: Callable[[Identity], None] = lambda _: None,
 ) -> None:
-    """Find out who we are, for the log alone. `transport()`: a new one to STS. `now`: the time to
-    sign with."""
+    """Find out who we are, for the log, and for who reads `blox status`: nothing is decided by it.
+    `transport()`: a new one to STS. `now`: the time to sign with. `found()` is told it."""
     if not aws.knows_identity:
         tell_identity(None, why="ECS's endpoint is overridden and STS's is not")
         return
@@ -101,6 +105,7 @@ async def identify(
             identity = identity_of(answer)
             if identity is not None:
                 tell_identity(identity)
+                found(identity)
                 await sts.close()
                 return
             why = f"STS answered HTTP {answer.status}"

@@ -47,6 +47,10 @@ class Service(NamedTuple):
     """An endpoint as it could be."""
     start: str
     """How to get one that answers; ends the sentence that none does."""
+    usual: int
+    """The port at which it answers by default."""
+    mark: str
+    """What /v2/status of this service alone has."""
 
 
 SCHEDULER: Final = Service(
@@ -54,7 +58,16 @@ SCHEDULER: Final = Service(
     "--endpoint or BLOX_ENDPOINT",
     "http://127.0.0.1:2000",
     "Start one with `daemon-scheduler --store sqlite:blox.db`, or try `blox demo`.",
+    2000,
+    "mode",
 )
+_PROCESSES: Final[Mapping[str, str]] = {
+    "mode": "a daemon-scheduler",
+    "epoch": "a cluster-state-service",
+}
+"""What /v2/status of one service alone has → the service."""
+_STATUS: Final = "/v2/status"
+_NOTHING_THERE: Final = "There is nothing at "
 
 
 class Client:
@@ -147,8 +160,34 @@ class Client:
         given.update(headers or {})
         status, media_type, answer = self._exchange(method, target, content, given)
         if status >= 400:
-            raise_told(status, media_type, answer, self.endpoint)
+            try:
+                raise_told(status, media_type, answer, self.endpoint)
+            except NotFound as error:
+                if path != _STATUS and error.message.startswith(_NOTHING_THERE):
+                    self._say_who_is_there()
+                raise
         return self._decoded(status, media_type, answer)
+
+    def _say_who_is_there(self) -> None:
+        """Raises InvalidInput when it is not the service that is asked for."""
+        wanted = _PROCESSES[self.service.mark]
+        correct = f"correct {self.service.option}"
+        if self._base:
+            raise InvalidInput(
+                f"There is no {self.service.name}'s API below {self.endpoint}: {correct}, with an "
+                f"address that has no path, as in {self.service.example}."
+            )
+        try:
+            told = self.get(_STATUS)
+        except NotFound:
+            told = {}
+        if self.service.mark in told:
+            return
+        found = next((name for mark, name in _PROCESSES.items() if mark in told), "something else")
+        raise InvalidInput(
+            f"{self.endpoint} is {found}, not {wanted} (which answers at port "
+            f"{self.service.usual} unless it was told otherwise): {correct}."
+        )
 
     def _exchange(
         self,
@@ -215,7 +254,7 @@ class Client:
     def _not_ours(self, status: int, media_type: str) -> Unavailable:
         return Unavailable(
             f"{self.endpoint} is not a {self.service.name}'s API: it answered {status} with "
-            f"{media_type}."
+            f"{media_type}. Correct {self.service.option}."
         )
 
 

@@ -1,6 +1,8 @@
 """`blox clusters`: what the cluster-state-service watches, and how fresh that is."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -12,8 +14,9 @@ from blox.cli.output import Changing, count, plain, print_json, say, say_wrapped
 from blox.cli.session import Session, pass_session, state_options
 from blox.cli.state_client import StateClient
 from blox.cli.state_filters import chosen
+from blox.cli.state_show import about
 from blox.cli.state_tables import CLUSTERS, Context, print_items
-from blox.cli.state_words import utc_now
+from blox.cli.state_words import ENDED, utc_now
 from blox.cli.words import duration
 
 _HELP: Final = {"help_option_names": ["-h", "--help"]}
@@ -52,6 +55,8 @@ def clusters(**_: object) -> None:
 def list_(session: Session, names: tuple[str, ...]) -> None:
     """List the clusters: status, hosts, tasks, when each was last read completely.
 
+    Tasks that have stopped are not counted; with --json, "tasks" has them too.
+
     "not read yet" is a cluster that has not been read completely since the service began: what is
     shown of it is the stored copy, or the beginning of the first reading.
 
@@ -61,21 +66,35 @@ def list_(session: Session, names: tuple[str, ...]) -> None:
       blox clusters list demo
     """
     client = session.state_client()
-    found = client.clusters()
+    found = about(client, None)
     if names:
         found = [one for name in names for one in chosen(found, name)]
+    stopped = _stopped(client, found)
     if session.as_json:
         print_json(found)
         return
-    print_items(CLUSTERS, found, Context(now=utc_now()))
+    live = [{**one, "live": one["tasks"] - stopped[one["arn"]]} for one in found]
+    print_items(CLUSTERS, live, Context(now=utc_now()))
+    for one in found:
+        if one["readError"]:
+            say_wrapped(plain(f"{one['name']}: {one['readError']}"), indent=2)
     if not found:
-        say("no cluster is watched yet; what the service does: GET /v2/status")
+        say("no cluster is watched yet")
         return
     hosts = sum(one["instances"] for one in found)
-    tasks = sum(one["tasks"] for one in found)
+    tasks = sum(one["live"] for one in live)
     waiting = sum(not one["primed"] for one in found)
     more = f" · {waiting} not read completely yet" if waiting else ""
     say(f"{count(len(found), 'cluster')} · {count(hosts, 'host')} · {count(tasks, 'task')}{more}")
+
+
+def _stopped(client: StateClient, clusters: Sequence[JsonObject]) -> Counter[str]:
+    """ARN of a cluster → its tasks that have stopped, which ECS shows for about an hour."""
+    if not any(one["tasks"] for one in clusters):
+        return Counter()
+    alone = {"cluster": clusters[0]["arn"]} if len(clusters) == 1 else {}
+    listed, _ = client.listing("/v2/tasks", {"status": ENDED, **alone})
+    return Counter(item["clusterArn"] for item in listed)
 
 
 # --- Sweeping one ---------------------------------------------------------------------------------
@@ -165,9 +184,10 @@ class _Waiting:
         if self._session.as_json:
             print_json(cluster)
             return 0
+        tasks = cluster["tasks"] - _stopped(self._client, [cluster])[cluster["arn"]]
         say_wrapped(
             f"{cluster['name']} was read completely in {span(time.monotonic() - self._began)}: "
-            f"{count(cluster['instances'], 'host')}, {count(cluster['tasks'], 'task')}   "
+            f"{count(cluster['instances'], 'host')}, {count(tasks, 'task')}   "
             f"sweep {cluster['sweep']['number']}"
         )
         return 0

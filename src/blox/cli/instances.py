@@ -8,8 +8,8 @@ import click
 from blox.cli.groups import DefaultGroup
 from blox.cli.output import print_json, say
 from blox.cli.session import Session, pass_session, state_options
-from blox.cli.state_filters import chosen, instance_filters, query_of
-from blox.cli.state_show import find, say_instance, say_stale
+from blox.cli.state_filters import instance_filters, query_of
+from blox.cli.state_show import about, find, say_instance, say_stale
 from blox.cli.state_tables import INSTANCES, Context, by_host, print_items, with_cluster
 from blox.cli.state_words import instances_sum, loads, utc_now
 
@@ -58,10 +58,10 @@ def list_(session: Session, /, cluster: str | None, **options: Any) -> None:
       blox instances list demo --status active --agent gone
     """
     client = session.state_client()
-    about = chosen(client.clusters(), cluster)
+    whose = about(client, cluster)
     listed, _ = client.listing(_PATH, query_of(options, cluster))
     listed.sort(key=by_host)
-    say_stale(about)
+    say_stale(whose)
     if session.as_json:
         print_json(listed)
         return

@@ -148,7 +148,8 @@ def command(
     path = store_path(store)
     watched = tuple(cluster_named(cluster) for cluster in clusters)
     followed = state_services(css_endpoints, queue=queue)
-    notify = notify_to(notify_urls, notify_bus or None, os.environ)
+    source = None if queue is None else queue_named(queue, streams=False).name
+    notify = notify_to(notify_urls, notify_bus, os.environ)
     known = load_settings()
     if settings is not None:
         known = replace(settings, assumptions=load_assumptions(), notices=load_notices())
@@ -160,7 +161,7 @@ def command(
         return run(
             Plan(
                 store=path,
-                queue=queue_named(queue, streams=False).name if queue else None,
+                queue=source,
                 css_endpoints=followed,
                 clusters=watched,
                 observe=observe,

@@ -65,9 +65,10 @@ def simulate() -> None:
     "queues",
     metavar="NAME",
     multiple=True,
-    default=("blox-events",),
+    default=("blox-events", "blox-state"),
     show_default=True,
-    help="An SQS queue for all ECS events. May be repeated.",
+    help="An SQS queue for all ECS events; may be repeated. By default one for a "
+    "daemon-scheduler and one for a cluster-state-service.",
 )
 @click.option(
     "--stream",

@@ -12,7 +12,18 @@ from typing import Final
 from blox.cli.client import JsonObject
 from blox.cli.output import plain, span, table_lines
 from blox.cli.screen import Line, clip, fit
-from blox.cli.state_follow import CLUSTER, INSTANCE, TASK, Back, Changed, Cut, Gone, Listed, News
+from blox.cli.state_follow import (
+    CLUSTER,
+    INSTANCE,
+    TASK,
+    Back,
+    Changed,
+    Cut,
+    Gone,
+    Ill,
+    Listed,
+    News,
+)
 from blox.cli.state_tables import INSTANCES, TASKS, Column, Context, cells, fitting, with_cluster
 from blox.cli.state_teller import Happened, Teller
 from blox.cli.state_words import (
@@ -60,6 +71,8 @@ class Board:
         self._read: dict[str, float] = {}
         """ARN of a cluster → when it was read completely."""
         self._trouble = ""
+        self._ill: tuple[str, ...] = ()
+        """What is wrong with the service as a whole."""
         self._listed = False
         self._order: list[JsonObject] | None = None
         """What is listed, in its order; None: to be sorted again."""
@@ -77,6 +90,8 @@ class Board:
             self._trouble, self._listed = "", True
         elif isinstance(news, Cut):
             self._trouble = f"CUT OFF, tried again every {span(news.wait)}: {news.why}"
+        elif isinstance(news, Ill):
+            self._ill = news.notes
         elif isinstance(news, Back):
             self._trouble = ""
         elif isinstance(news, Changed | Gone):
@@ -132,7 +147,7 @@ class Board:
             instances_sum(self._items(INSTANCE), self._loads()),
             tasks_sum(self._items(TASK)),
         ]
-        notes: list[tuple[str, str]] = []
+        notes: list[tuple[str, str]] = [(note, "red") for note in self._ill]
         for cluster in self._items(CLUSTER):
             if cluster["readError"]:
                 notes.append((f"{cluster['name']} cannot be read: {cluster['readError']}", "red"))
@@ -141,7 +156,8 @@ class Board:
                 notes.append((f"{cluster['name']} {text_}", "yellow"))
         more = len(notes) - _MOST_NOTES
         if more > 0:
-            notes[_MOST_NOTES - 1 :] = [(f"and {more + 1} more clusters like that", "yellow")]
+            what = "more" if self._ill else "more clusters like that"
+            notes[_MOST_NOTES - 1 :] = [(f"and {more + 1} {what}", "yellow")]
         lines: list[Line] = [((fit(line, width), ""),) for line in sums]
         return lines + [((fit(plain(text_), width), style),) for text_, style in notes]
 
@@ -181,7 +197,7 @@ class Board:
     def _overview(self, now: float) -> Sequence[Column]:
         def read(item: JsonObject, _: Context) -> str:
             at = self._read.get(item["arn"])
-            return "never" if at is None else f"{span(max(0.0, now - at))} ago"
+            return "not yet" if at is None else f"{span(max(0.0, now - at))} ago"
 
         return [
             Column("CLUSTER", lambda item, _: item["name"]),

@@ -8,11 +8,11 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from blox import __version__
-from blox.base.errors import InvalidInput, NotFound, Unavailable
+from blox.base.errors import Unavailable
 from blox.cli.client import Client, JsonObject, Service, raise_told
 
 PAGE: Final = "1000"
@@ -27,6 +27,8 @@ STATE: Final = Service(
     "http://127.0.0.1:3000",
     "Start one with `cluster-state-service --store sqlite:state.db`, or say where it is with "
     "--css-endpoint or BLOX_CSS_ENDPOINT (--endpoint is the daemon-scheduler's).",
+    3000,
+    "epoch",
 )
 
 
@@ -86,23 +88,9 @@ class StateClient(Client):
             raise_told(response.status, media_type, answer, self.endpoint)
         raise self._not_ours(response.status, media_type)
 
-    def _call(self, method: str, path: str, *more: Any, **options: Any) -> JsonObject:
-        try:
-            return super()._call(method, path, *more, **options)
-        except NotFound:
-            if path != "/v2/status" and "mode" in self._status():
-                raise InvalidInput(
-                    f"{self.endpoint} is a daemon-scheduler; this command asks the "
-                    f"cluster-state-service: {STATE.start}"
-                ) from None
-            raise
-
-    def _status(self) -> JsonObject:
-        """What the process says of itself; nothing where that does not exist."""
-        try:
-            return self.get("/v2/status")
-        except NotFound:
-            return {}
+    def conditions(self) -> list[JsonObject]:
+        """What is wrong with the service as a whole. Raises BloxError's subclasses."""
+        return list(self.get("/v2/status").get("conditions", []))
 
 
 class Stream:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from blox.base.backoff import exponential
-from blox.base.errors import Unavailable
+from blox.base.errors import BloxError, Unavailable
 from blox.cli.client import JsonObject
 from blox.cli.state_changes import same
 from blox.cli.state_client import PositionExpired, StateClient, Stream
+from blox.cli.state_words import condition_notes
 
 TASK, INSTANCE, CLUSTER = "task", "instance", "cluster"
 KINDS: Final = (CLUSTER, INSTANCE, TASK)
@@ -101,11 +102,17 @@ class Back(NamedTuple):
     seconds: float
 
 
+class Ill(NamedTuple):
+    """What is wrong with the service as a whole has changed: the sentences of all that is."""
+
+    notes: tuple[str, ...]
+
+
 class Beat(NamedTuple):
     """A heartbeat: nothing has changed."""
 
 
-News = Listed | Changed | Gone | Cut | Back | Beat
+News = Listed | Changed | Gone | Cut | Back | Ill | Beat
 
 
 # --- Following ------------------------------------------------------------------------------------
@@ -123,11 +130,14 @@ class Follower:
     doubtful: set[str] = field(default_factory=set)
     """ARNs of clusters of which something is missing in the list, and which the service has not
     read completely: what is missing may be there."""
+    notes: tuple[str, ...] = ()
+    """What was wrong with the service when it was asked last."""
 
     def run(self) -> Iterator[News]:
         """What happens. Raises BloxError's subclasses when the service does not answer the first
         time, or refuses what is asked."""
         yield self._list("")
+        yield from self._ill()
         failures, since = 0, 0.0
         while True:
             try:
@@ -139,6 +149,8 @@ class Follower:
                         if message["event"] == "reset":
                             raise PositionExpired(_reason(message))
                         yield from self._heard(message)
+                        if message["event"] in (CLUSTER, "heartbeat"):
+                            yield from self._ill()
             except PositionExpired as expired:
                 yield from self._again(str(expired))
                 failures = 0
@@ -205,6 +217,19 @@ class Follower:
         unread = {"primed": False} if kind == CLUSTER else {}
         self.known[kind][item["arn"]] = {**item, "version": 0, **unread}
         self.doubtful.add(cluster)
+
+    def _ill(self) -> Iterator[News]:
+        """What is wrong with the service, if that has changed. The stream does not tell it."""
+        if CLUSTER not in self.wanted.kinds:
+            return
+        try:
+            conditions = self.client.conditions()
+        except BloxError:
+            return
+        notes = tuple(condition_notes(conditions, list(self.known.get(CLUSTER, {}).values())))
+        if notes != self.notes:
+            self.notes = notes
+            yield Ill(notes)
 
     # --- The stream -------------------------------------------------------------------------------
 

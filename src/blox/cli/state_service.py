@@ -30,10 +30,11 @@ Environment:
 
 \b
 Try it without AWS:
-  blox simulate serve --hosts 12         in one terminal; it prints what to
-                                         export in the other
-  cluster-state-service --store sqlite:state.db --queue blox-events
-  curl localhost:3000/v1/instances?status=active
+  blox simulate serve --hosts 12 --env-file sim.env     in one terminal; it
+                                         makes a queue blox-state, too
+  . ./sim.env                            in the other
+  cluster-state-service --store sqlite:state.db --queue blox-state
+  curl 'localhost:3000/v1/instances?status=active'
   curl -N localhost:3000/v1/stream/tasks
   blox instances                         and blox tasks, blox watch
   daemon-scheduler --store sqlite:blox.db --css-endpoint 127.0.0.1:3000
@@ -119,7 +120,7 @@ def command(
 
     path = store_path(store)
     named = tuple(dict.fromkeys(cluster_named(cluster) for cluster in clusters))
-    events = queue_named(queue) if queue else None
+    events = None if queue is None else queue_named(queue)
     known = load_settings()
     if settings is not None:
         known = replace(settings, assumptions=load_assumptions())

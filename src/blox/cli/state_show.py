@@ -18,6 +18,7 @@ from blox.cli.state_words import (
     agent,
     amount,
     attribute,
+    condition_notes,
     health,
     instance_name,
     runs,
@@ -53,6 +54,18 @@ def say_stale(clusters: Sequence[JsonObject]) -> None:
         click.echo(f"note: {plain(note)}", err=True)
 
 
+def about(client: StateClient, reference: str | None) -> list[JsonObject]:
+    """The clusters that a name or an ARN means, all of them for None. What is wrong with the
+    service as a whole is said on stderr, whether there are any or not.
+
+    Raises InvalidInput for what is no cluster's name, NotFound for one that is not watched.
+    """
+    clusters = client.clusters()
+    for note in condition_notes(client.conditions(), clusters):
+        click.echo(f"note: {plain(note)}", err=True)
+    return chosen(clusters, reference)
+
+
 # --- Finding one ----------------------------------------------------------------------------------
 
 
@@ -62,7 +75,7 @@ def find(client: StateClient, kind: Literal["task", "instance"], reference: str)
     Raises NotFound, and InvalidInput when it could be several.
     """
     cluster, name = _parts(reference)
-    clusters = chosen(client.clusters(), cluster)
+    clusters = about(client, cluster)
     say_stale(clusters)
     if _WHOLE.fullmatch(name):
         found = _by_id(client, kind, clusters, name)

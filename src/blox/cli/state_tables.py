@@ -78,9 +78,9 @@ CLUSTERS: Final = (
     Column("CLUSTER", lambda item, _: item["name"]),
     Column("STATUS", lambda item, _: state(item)),
     Column("HOSTS", lambda item, _: item["instances"]),
-    Column("TASKS", lambda item, _: item["tasks"]),
+    Column("TASKS", lambda item, _: item["live"]),
     Column("LAST READ COMPLETELY", lambda item, _: swept(item)),
-    Column("PROBLEM", lambda item, _: item["readError"]),
+    Column("PROBLEM", lambda item, _: "see below" if item["readError"] else ""),
 )
 _CLUSTER: Final = Column("CLUSTER", lambda item, _: item["cluster"])
 

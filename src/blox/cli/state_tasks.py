@@ -9,8 +9,8 @@ from blox.cli.groups import DefaultGroup
 from blox.cli.output import print_json, say
 from blox.cli.session import Session, pass_session, state_options
 from blox.cli.state_client import StateClient
-from blox.cli.state_filters import chosen, query_of, task_filters
-from blox.cli.state_show import find, say_stale, say_task
+from blox.cli.state_filters import query_of, task_filters
+from blox.cli.state_show import about, find, say_stale, say_task
 from blox.cli.state_tables import TASKS, Context, by_definition, print_items, with_cluster
 from blox.cli.state_words import host_names, tasks_sum, text, told, utc_now
 
@@ -57,9 +57,9 @@ def list_(session: Session, /, cluster: str | None, **options: Any) -> None:
       blox tasks list demo --started-by ecs-svc/1234567890123456789
     """
     client = session.state_client()
-    about = chosen(client.clusters(), cluster)
+    whose = about(client, cluster)
     listed, _ = client.listing("/v2/tasks", query_of(options, cluster))
-    say_stale(about)
+    say_stale(whose)
     if session.as_json:
         print_json(sorted(listed, key=lambda item: (item["cluster"], item["arn"])))
         return

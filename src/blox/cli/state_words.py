@@ -27,6 +27,8 @@ _PLACES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("DEACTIVATING", "STOPPING", "DEPROVISIONING"), 2),
 }
 """Statuses of a task, and which of a host's numbers they are."""
+ENDED: Final = "STOPPED,DELETED"
+"""Statuses of a task that is over, as the API's filter takes them."""
 _HEALTHS: Final = ("", "UNKNOWN")
 
 
@@ -197,9 +199,9 @@ def _sum(items: Sequence[JsonObject], noun: str, statuses: Iterable[str]) -> str
 
 
 def swept(cluster: JsonObject) -> str:
-    """When a cluster was last read completely: never, 12 s ago."""
+    """When a cluster was last read completely: 12 s ago, not since the service began."""
     seconds = cluster["sweep"]["ageSeconds"]
-    return "never" if seconds is None else f"{span(max(0.0, seconds))} ago"
+    return "not since the service began" if seconds is None else f"{span(max(0.0, seconds))} ago"
 
 
 def state(cluster: JsonObject) -> str:
@@ -217,7 +219,7 @@ def stale_notes(clusters: Sequence[JsonObject]) -> list[str]:
             "or missing"
         )
     notes += [
-        f"{one['name']}: cannot be read (last complete {swept(one)}): {one['readError']}"
+        f"{one['name']}: cannot be read ({_last_read(one)}): {one['readError']}"
         for one in clusters
         if one["readError"]
     ]
@@ -230,6 +232,25 @@ def stale_notes(clusters: Sequence[JsonObject]) -> list[str]:
         oldest = max(old, key=lambda one: float(one["sweep"]["ageSeconds"]))
         notes.append(f"{_names(old)}: last read completely {swept(oldest)}")
     return notes
+
+
+def condition_notes(conditions: Sequence[JsonObject], clusters: Sequence[JsonObject]) -> list[str]:
+    """What is wrong with the service as a whole: a sentence for each cause. `clusters`: all that
+    are watched; why one of them cannot be read is told with it."""
+    told_with_them = {one["readError"] for one in clusters}
+    notes = [
+        f"{one['sentence'].rstrip('.')} -> {one['nextStep']}"
+        for one in conditions
+        if one["sentence"] not in told_with_them
+    ]
+    if not clusters:
+        notes.append("the service knows no cluster yet, so nothing can be shown")
+    return notes
+
+
+def _last_read(cluster: JsonObject) -> str:
+    words = swept(cluster)
+    return words if cluster["sweep"]["ageSeconds"] is None else f"last complete {words}"
 
 
 def _names(clusters: Sequence[JsonObject]) -> str:

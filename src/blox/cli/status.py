@@ -336,6 +336,8 @@ def _say_rest(told: JsonObject, environments: Sequence[JsonObject], needs: Seque
     head = "all else well" if needs else "all well"
     if not needs and (available < wanted or well < len(clusters)):
         head = "well"
+    if not all(c["primed"] and c["readError"] is None for c in clusters):
+        head = "known to be well"
     say_wrapped(
         f"{head}: clusters {well} of {len(clusters)} · environments {healthy} of {total} · "
         f"{count(hosts, 'host')} · healthy daemons {available} of {wanted}{share}"
@@ -352,12 +354,21 @@ def _say_clusters(told: JsonObject) -> None:
                 cluster["status"] if cluster["primed"] else f"{cluster['status']}, not read yet",
                 cluster["hosts"],
                 cluster["environments"],
-                "never" if cluster["ageSeconds"] is None else f"{span(cluster['ageSeconds'])} ago",
-                plain(cluster["readError"]),
+                "not since it began"
+                if cluster["ageSeconds"] is None
+                else f"{span(cluster['ageSeconds'])} ago",
+                "see NEEDS YOU"
+                if _told(cluster["readError"], told)
+                else plain(cluster["readError"]),
             )
             for cluster in told["clusters"]
         ],
     )
+
+
+def _told(error: str | None, told: JsonObject) -> bool:
+    """Whether a cluster cannot be read for what is told of the scheduler as a whole."""
+    return error is not None and any(error in one["sentence"] for one in told["conditions"])
 
 
 def _lasting(since: str, now: datetime) -> float:

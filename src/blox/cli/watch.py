@@ -32,6 +32,7 @@ from blox.cli.state_follow import (
     Cut,
     Follower,
     Gone,
+    Ill,
     Listed,
     News,
     Wanted,
@@ -78,8 +79,9 @@ def watch(
 
     On a terminal it is a table: what is unsettled stands on top, then what changed last. Without
     tasks, instances or clusters it is one line for each cluster. In a pipe it is one line for each
-    change. With --json it is one object for each line: "listed", then everything as it is, then
-    changes as the service tells them; at another "listed", forget everything before.
+    change, of several kinds where several are named. With --json it is one object for each line:
+    "listed", then everything as it is, then changes as the service tells them; at another "listed",
+    forget everything before.
 
     When the connection is cut, it goes on from where it was and says so. Nothing is missed: where
     the service does not know any more what has changed meanwhile, everything is listed again.
@@ -104,6 +106,11 @@ def watch(
         _in_json(follower)
     elif lines or not terminal():
         _in_lines(follower, shown)
+    elif len(set(what)) > 1:
+        raise InvalidInput(
+            f"A screen shows one of tasks, instances and clusters. {' and '.join(what)} together: "
+            "--lines. All in short: blox watch."
+        )
     else:
         _on_screen(follower, what)
 
@@ -148,6 +155,7 @@ def _print_line(event: str, position: str, data: JsonObject) -> None:
 def _in_lines(follower: Follower, shown: Sequence[str]) -> None:
     """One line for each change."""
     teller, connection = Teller(), _Connection()
+    ill: tuple[str, ...] = ()
     for news in follower.run():
         if isinstance(news, Listed):
             connection = _Connection()
@@ -157,6 +165,11 @@ def _in_lines(follower: Follower, shown: Sequence[str]) -> None:
             happened = teller.tell(news, utc_now())
             if happened is not None and news.kind in shown:
                 say(f"{happened.clock}  {happened.cluster}  {happened.what}  {happened.words}")
+        elif isinstance(news, Ill):
+            for note in news.notes:
+                if note not in ill:
+                    _note(f"note: {note}")
+            ill = news.notes
         elif isinstance(news, Cut | Back):
             connection.say(news)
 
@@ -200,7 +213,7 @@ def _note(line: str) -> None:
 def _on_screen(follower: Follower, what: Sequence[str]) -> None:
     """A table that is kept up to date. A thread of its own hears the service: the clock on the
     screen goes on while nothing comes."""
-    kind = _WHAT[what[0]] if len(what) == 1 else TASK if follower.wanted.filters else CLUSTER
+    kind = _WHAT[what[0]] if what else TASK if follower.wanted.filters else CLUSTER
     clusters = follower.wanted.clusters
     parts = [" ".join(["blox watch", *what]), ", ".join(one["name"] for one in clusters)]
     parts += [f"{name} {value}" for name, value in follower.wanted.filters.items()]

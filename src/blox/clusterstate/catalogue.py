@@ -11,9 +11,10 @@ out (`reserve`).
 
 import asyncio
 import sys
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -38,10 +39,13 @@ WAKE_EVERY: Final = 0.005
 class Catalogue:
     """Fed by `blox.clusterstate.cluster.Cluster`, read by the API and the stored copy."""
 
-    def __init__(self, *, name: str, epoch: str, rename: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self, *, name: str, epoch: str, rename: Callable[[], tuple[str, int]] | None = None
+    ) -> None:
         """`name`: names the numbering of versions; as old as the store. `epoch`: names this run of
         this process: sweeps are numbered within it. `rename`: gives the numbering another name when
-        more versions are needed than could be reserved."""
+        more versions are needed than could be reserved, and the version above which it goes on, if
+        it has not come so far."""
         self.name = name
         self.epoch = epoch
         self._rename = rename
@@ -81,14 +85,16 @@ class Catalogue:
         """One entity."""
         return self._entities.get((kind, cluster_arn), {}).get(arn)
 
-    def all_of(self, kind: Kind, cluster_arn: str) -> Iterator[Entity]:
-        """Every entity of one kind in one cluster, by ARN. To be read before anything changes."""
+    def all_of(self, kind: Kind, cluster_arn: str, *, after: str = "") -> Iterator[Entity]:
+        """Every entity of one kind in one cluster, by ARN, from behind `after` on. To be read
+        before anything changes."""
         place = (kind, cluster_arn)
         entities = self._entities.get(place, {})
         arns = self._sorted.get(place)
         if arns is None:
             arns = self._sorted[place] = sorted(entities)
-        return (entities[arn] for arn in arns)
+        begin = bisect_right(arns, after)
+        return (entities[arn] for arn in islice(arns, begin, None))
 
     def count(self, kind: Kind, cluster_arn: str) -> int:
         """How many entities of one kind one cluster has."""
@@ -129,7 +135,7 @@ class Catalogue:
             document.whole,
             document.version,
             evidence,
-            overruled={},
+            overruled=_status(entry.host.status),
             ended=entry.host.status == INACTIVE,
         )
 
@@ -232,10 +238,12 @@ class Catalogue:
         )
 
     def _append(self, entity: Entity) -> Entity:
-        if self._rename is not None and self.log.last >= self._reserved:
+        last = self.log.last
+        if self._rename is not None and last >= self._reserved:
             # Under this name, another run may give the same versions to other changes.
-            self.name, self._reserved = self._rename(), sys.maxsize
-        entity.version = self.log.last + 1
+            self.name, least = self._rename()
+            last, self._reserved = max(last, least), sys.maxsize
+        entity.version = last + 1
         self.log.append(entity)
         self._changed_at(entity)
         self._wake()
@@ -262,6 +270,12 @@ class Catalogue:
         self._woken_at = asyncio.get_running_loop().time()
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+
+@lru_cache(maxsize=64)
+def _status(status: str) -> Mapping[str, bytes]:
+    """What the record decides of a host, as JSON."""
+    return {"status": msgspec.json.encode(status)}
 
 
 @lru_cache(maxsize=256)

@@ -1,10 +1,13 @@
 """The order of changes: what changed last comes last, and every entity stands in it once.
 
 Each change gets the next version. Of an entity that changes again, the earlier change is left out:
-who follows from an older version sees its last state, and the log never holds more than there are
-entities, plus a bounded number of deletions. A reader holds nothing but the version that it has
-come to, so that a slow one costs no memory; and it is told when deletions that it has not seen are
-no longer kept (`holds`).
+who follows from an older version sees its last state. A reader holds nothing but the version that
+it has come to, so that a slow one costs no memory; and it is told when deletions that it has not
+seen are no longer kept (`holds`).
+
+With the deletions, the log holds a bounded number more than the most entities that there ever were
+at once. So a deletion only takes the place of what is deleted: when a large cluster goes at one
+stroke, nobody loses anything, neither its own watchers nor those of others.
 
 Pure.
 """
@@ -15,6 +18,7 @@ from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
 DELETIONS_KEPT: Final = 10_000
+"""At least; more while there are fewer entities than there once were."""
 _SLACK: Final = 1024
 
 
@@ -27,8 +31,8 @@ class Versioned(Protocol):
         ...
 
     @property
-    def key(self) -> str:
-        """Names the entity."""
+    def identity(self) -> str:
+        """Names the entity; no other one has the same."""
         ...
 
     @property
@@ -50,6 +54,11 @@ class ChangeLog(Generic[E]):
         """Of each entry."""
         self._newest: dict[str, E] = {}
         self._deletions: deque[tuple[int, str]] = deque()
+        """By versions; with some that were taken back since."""
+        self._deleted = 0
+        """Entities of which the newest change is a deletion."""
+        self._most = 0
+        """The most that there were at once of which it is not."""
         self._kept = deletions_kept
         self._last = 0
         self._floor = 0
@@ -96,9 +105,7 @@ class ChangeLog(Generic[E]):
         assert entry.version > self._last, (entry.version, self._last)
         self._put(entry)
         self._last = entry.version
-        if entry.deleted:
-            self._deletions.append((entry.version, entry.key))
-            self._forget_deletions()
+        self._forget_deletions()
 
     def put_back(self, entry: E) -> None:
         """An entry of before this log began: not above `last`, and in the order of versions."""
@@ -115,12 +122,17 @@ class ChangeLog(Generic[E]):
                 yield entry
 
     def _put(self, entry: E) -> None:
-        before = self._newest.get(entry.key)
+        before = self._newest.get(entry.identity)
         if before is not None:
             self._blank(before.version)
+            self._deleted -= before.deleted
+        if entry.deleted:
+            self._deleted += 1
+            self._deletions.append((entry.version, entry.identity))
         self._entries.append(entry)
         self._versions.append(entry.version)
-        self._newest[entry.key] = entry
+        self._newest[entry.identity] = entry
+        self._most = max(self._most, len(self._newest) - self._deleted)
         if len(self._entries) > 2 * len(self._newest) + _SLACK:
             self._compact()
 
@@ -128,13 +140,20 @@ class ChangeLog(Generic[E]):
         self._entries[bisect_left(self._versions, version)] = None
 
     def _forget_deletions(self) -> None:
-        while len(self._deletions) > self._kept:
-            version, key = self._deletions.popleft()
-            newest = self._newest.get(key)
-            if newest is not None and newest.version == version:
-                del self._newest[key]
+        while self._deleted and len(self._newest) > self._most + self._kept:
+            version, identity = self._deletions.popleft()
+            if self._holds_deletion(version, identity):
+                del self._newest[identity]
+                self._deleted -= 1
                 self._blank(version)
                 self._floor = max(self._floor, version)
+        if len(self._deletions) > 2 * self._deleted + _SLACK:
+            self._deletions = deque(one for one in self._deletions if self._holds_deletion(*one))
+
+    def _holds_deletion(self, version: int, identity: str) -> bool:
+        """Whether it was not taken back: what came again stands elsewhere."""
+        newest = self._newest.get(identity)
+        return newest is not None and newest.version == version
 
     def _compact(self) -> None:
         self._entries = [entry for entry in self._entries if entry is not None]

@@ -44,7 +44,7 @@ ASK_AGAIN_MOST = 60.0
 LONG_AGO = -1e15
 """When a read began of which only a stored copy is left: before every other, and still a read."""
 
-Told = Literal["applied", "known", "too old"]
+EventOutcome = Literal["applied", "known", "too old"]
 
 
 class Effort(IntEnum):
@@ -172,7 +172,7 @@ class Cluster:
                 self._counters.tasks_absent += 1
                 self._drop_task(arn)
 
-    def task_event(self, document: TaskDocument, *, time: float, now: float) -> Told:
+    def task_event(self, document: TaskDocument, *, time: float, now: float) -> EventOutcome:
         """Apply an event about a task. `time`: its own, by ECS's clock (R7)."""
         arn = document.task_arn
         known = self.records.task(arn)
@@ -186,6 +186,13 @@ class Cluster:
         if self._drift is not None and self._seen.primed and isinstance(document.version, int):
             self._drift.told(arn, document.version, news=news, now=now)
         return "applied" if news else "known"
+
+    def may_enter(self, ecs_time: float) -> bool:
+        """R7 for accounts of a service: whether what was read then, by ECS's clock, may put into
+        the view what it does not hold. Before it is primed, everything may."""
+        return not self._seen.primed or event_admitted(
+            event_time=ecs_time, horizon=self._horizon, read_lag=self._read_lag
+        )
 
     def presume(self, presumed: Presumed, *, now: float) -> None:
         """Enter a task that a retained intent names, if nothing is known of it."""
@@ -242,7 +249,7 @@ class Cluster:
                 self._counters.hosts_absent += 1
                 self._drop_host(arn)
 
-    def host_event(self, document: HostDocument, *, time: float, now: float) -> Told:
+    def host_event(self, document: HostDocument, *, time: float, now: float) -> EventOutcome:
         """Apply an event about a host. `time`: its own, by ECS's clock (R7)."""
         known = self.records.host(document.container_instance_arn)
         if known is None and not event_admitted(

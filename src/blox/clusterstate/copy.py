@@ -10,6 +10,10 @@ No version is given out twice. Versions are reserved in the store, in blocks, be
 out; whoever starts after a crash goes on above what was reserved. Should a store that takes no
 writes outlast even a block, the numbering takes another name: who follows by the old one is told to
 list again.
+
+A numbering begins at the milliseconds of the wall clock, and goes on there where nobody knows which
+versions were given out. Far fewer than a thousand things change in a second, as a rule; so a bare
+version of a store that was lost lies before the first of the next one, and is refused there.
 """
 
 import asyncio
@@ -136,7 +140,8 @@ class StoredCopy:
         Raises StoreRefused for records of a newer version of blox, Conflict when another process
         writes the same copy, and what else the store raises.
         """
-        name, floor, last = self._new_name(), 0, 0
+        name, least = self._new_numbering()
+        floor = last = least
         self._doubt = False
         record = await self._store.get(keys.STATE_NUMBERING)
         if record is not None:
@@ -146,10 +151,10 @@ class StoredCopy:
             if last > before.stored:
                 # It did not end in good order: nobody knows which versions were given out. One
                 # more, so that no earlier run has told anybody the version at which this begins.
-                last += 1
+                last = max(last + 1, least)
             if before.floor > before.stored:
                 floor = last
-        catalogue = Catalogue(name=name, epoch=self._new_name(), rename=self._new_name)
+        catalogue = Catalogue(name=name, epoch=self._new_name(), rename=self._new_numbering)
         catalogue.log.begin_after(floor=floor, last=last)
         self._catalogue, self._stored, self._written = catalogue, last, last
         await self._write([], stored=floor, floor=floor, reserved=last + self._block)
@@ -386,6 +391,10 @@ class StoredCopy:
         if self._problem != text:
             _log.warning("stored copy is not written", reason=error.message)
         self._problem = text
+
+    def _new_numbering(self) -> tuple[str, int]:
+        """A name, and the version above which it begins."""
+        return self._new_name(), int(1000 * self._clock.wall())
 
     def _new_name(self) -> str:
         return self._entropy.token()[-_NAME_LENGTH:].lower()

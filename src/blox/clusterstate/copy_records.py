@@ -90,7 +90,7 @@ class Times(Struct, frozen=True):
 
 def key_of(entity: Entity) -> str:
     """Where a task or host is stored."""
-    return keys.state_entity(PREFIXES[entity.kind], entity.key)
+    return keys.state_entity(PREFIXES[entity.kind], entity.identity)
 
 
 def stored(entity: Entity, now: Times) -> bytes:

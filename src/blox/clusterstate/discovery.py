@@ -55,6 +55,10 @@ class Watching(Protocol):
         """Stop watching a cluster and forget it."""
         ...
 
+    def suspect(self, cluster_arn: str) -> None:
+        """Something does not fit what is known of a cluster: have it swept soon."""
+        ...
+
 
 class Discovery:
     """Has a view watch every cluster that there is."""
@@ -133,6 +137,9 @@ class Discovery:
         for arn in new:
             self._strangers.pop(arn, None)
             await self._view.follow(arn)
+        for arn in listed:
+            if self._inactive(arn):  # It was made again, or one of both answers lags behind.
+                self._view.suspect(arn)
         gone = [arn for arn in self._view.clusters if arn not in listed and self._inactive(arn)]
         for arn in gone:
             self._view.unfollow(arn)

@@ -42,6 +42,14 @@ class Entity(Struct, kw_only=True, eq=False, gc=False):
     v2: bytes | None = None
     """What /v2 shows of it, once somebody asked."""
 
+    @property
+    def identity(self) -> str:
+        """Names it in the log and in the store. ARNs of the old format name no cluster, so that
+        two clusters may be told to have the same task.
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-account-settings.html"""
+        long = self.kind == "cluster" or self.key.count("/") > 1
+        return self.key if long else f"{self.cluster_arn} {self.key}"
+
     def text(self, name: str) -> str:
         """One of its members that is a text; "" when it has none."""
         value = self.whole.get(name)

@@ -10,19 +10,20 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import structlog
 from msgspec import Struct
 
 from blox.base.ambient import Clock
 from blox.base.backoff import exponential
-from blox.base.ids import parse_arn
+from blox.base.ids import parse_arn, short_id
 from blox.base.tasks import TaskSet
 from blox.clusterstate.catalogue import Catalogue
-from blox.clusterstate.cluster import Cluster, Told
+from blox.clusterstate.cluster import Cluster, EventOutcome
 from blox.clusterstate.counters import Counters
 from blox.clusterstate.drift import Drift, Tally
+from blox.clusterstate.feeding import Feeder, MakesFeeder
 from blox.clusterstate.merge import Evidence
 from blox.clusterstate.providers import ScalingProviders
 from blox.clusterstate.services import DaemonServices
@@ -44,37 +45,11 @@ LAST_RETRY = 60.0
 _log = structlog.get_logger("blox.clusterstate")
 
 SUSPICION_REST = 10.0
-"""Seconds after a sweep during which nothing that looks wrong begins another."""
+"""Seconds after a sweep during which nothing that looks wrong begins another; where the cluster is
+said not to be there, it begins one then."""
 LONGEST_REST = 300.0
 """Seconds between two sweeps at the most: one that took long because this process was suspended in
 the middle must not put off the next by as much."""
-
-
-class Feeder(Protocol):
-    """What keeps one cluster's records whole: `Sweeper` by reading ECS, `blox.clusterstate.remote`
-    by following another service that does."""
-
-    @property
-    def begun(self) -> int:
-        """How many sweeps have begun: the number of the last one."""
-        ...
-
-    async def sweep(self) -> bool:
-        """One complete account of the cluster; whether it was complete."""
-        ...
-
-    async def run(self) -> None:
-        """What goes on between two of them, for ever."""
-        ...
-
-
-class MakesFeeder(Protocol):
-    """Makes what feeds one cluster. `sweeper` reads ECS itself, where that is needed; `changed` is
-    called after each account that has been applied."""
-
-    def __call__(
-        self, cluster: Cluster, sweeper: Sweeper, *, changed: Callable[[], None]
-    ) -> Feeder: ...
 
 
 class Restored(Struct, Generic[D], frozen=True):
@@ -97,6 +72,8 @@ class _Watched:
     """The number of the sweep that somebody asked for."""
     ended: float = -math.inf
     """When the last sweep ended."""
+    doubted: float = math.inf
+    """When the next one begins at the latest, because something looks wrong."""
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     """The pace of its sweeps may have changed."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -141,6 +118,8 @@ class View:
         self._numbers: dict[str, int] = {}
         """How many sweeps had begun of clusters that were let go: their numbers are never used
         again, or one of long ago would pass for one that was asked for (R12)."""
+        self._restored: set[str] = set()
+        """Those of a stored copy which nobody has asked for since."""
         self._resolving: dict[str, str | None] = {}
         self._early: dict[str, list[tuple[Presumed, float]]] = {}
         self._listeners: list[Callable[[Touched], None]] = []
@@ -266,14 +245,16 @@ class View:
         watched.cluster.presume(task, now=now)
         self._changed(watched.cluster)
 
-    def apply(self, event: TaskEvent | HostEvent) -> Told | Literal["ignored"]:
+    def apply(self, event: TaskEvent | HostEvent) -> EventOutcome | Literal["ignored"]:
         """Apply one event; what became of it. Events about clusters that are not watched, or that
-        ECS says are not there, are ignored: their next sweep tells."""
+        ECS says are not there, are ignored: their next sweep tells, and is due soon."""
         watched = self._watched.get(event.cluster_arn)
         if watched is None or not watched.cluster.active:
             self.counters.events_ignored += 1
             if watched is None:
                 self._stranger(event.cluster_arn)
+            else:
+                self.suspect(event.cluster_arn)
             return "ignored"
         now = self._clock.monotonic()
         cluster = watched.cluster
@@ -318,7 +299,8 @@ class View:
         """
         self._tasks.start(self._services.run(), name="services", eternal=True)
         self._tasks.start(self._providers.run(), name="capacity providers", eternal=True)
-        for cluster in self._named:
+        # Names first: one is not looked up where a cluster so named is asked for already.
+        for cluster in sorted(self._named, key=lambda cluster: parse_arn(cluster) is not None):
             await self.follow(cluster)
         await self._tasks.watch()
 
@@ -328,20 +310,25 @@ class View:
 
     async def follow(self, cluster: str) -> None:
         """Watch a cluster (name or ARN) from now on; its first sweep begins at once and is not
-        waited for."""
+        waited for. A name is looked up even where a stored copy has a cluster of that name: it may
+        be one of another account or region."""
         arn = parse_arn(cluster)
         if arn is not None:
+            self._restored.discard(cluster)
             self._watch(cluster)
         elif cluster not in self._resolving and not any(
-            _named(watched, cluster) for watched in self._watched
+            short_id(arn) == cluster for arn in self._watched if arn not in self._restored
         ):
             self._resolving[cluster] = None
             self._tasks.start(self._resolve(cluster), name=f"find {cluster}")
 
     def unfollow(self, cluster_arn: str) -> None:
         """Stop watching a cluster and forget it, unless it was named from the start."""
-        if any(cluster_arn == name or _named(cluster_arn, name) for name in self._named):
-            return
+        if cluster_arn not in self._named and short_id(cluster_arn) not in self._named:
+            self._forget(cluster_arn)
+
+    def _forget(self, cluster_arn: str) -> None:
+        self._restored.discard(cluster_arn)
         watched = self._watched.pop(cluster_arn, None)
         if watched is None:
             return
@@ -367,12 +354,15 @@ class View:
 
     def suspect(self, cluster_arn: str) -> None:
         """Something does not fit what is known of the cluster: sweep it, unless that was just
-        done."""
+        done; one that ECS said is not there is swept all the same, a little later."""
         watched = self._watched.get(cluster_arn)
-        if watched is None or not watched.cluster.seen.primed:
+        if watched is None or (watched.cluster.active and not watched.cluster.seen.primed):
             return
         if self._clock.monotonic() - watched.ended >= SUSPICION_REST:
             self.request_sweep(cluster_arn)
+        elif not watched.cluster.active:
+            watched.doubted = watched.ended + SUSPICION_REST
+            watched.nudge.set()
 
     def restore(
         self,
@@ -385,6 +375,8 @@ class View:
         """Watch a cluster from now on, and begin with what a stored copy had of it: it stays
         unprimed until it is swept, and whatever ECS tells overrides it. `more`: another call brings
         the rest; the cluster is not read before that."""
+        if cluster_arn not in self._watched:
+            self._restored.add(cluster_arn)
         self._enter(cluster_arn)
         cluster = self._watched[cluster_arn].cluster
         cluster.restore(
@@ -468,6 +460,7 @@ class View:
         failures = 0
         while True:
             begun = self._clock.monotonic()
+            watched.doubted = math.inf
             complete = await watched.feeder.sweep()
             watched.ended = self._clock.monotonic()
             took = watched.ended - begun
@@ -489,6 +482,7 @@ class View:
                 due = begun + took + min(took, LONGEST_REST)
             else:
                 due = begun + took + min(max(self._interval() - took, took), LONGEST_REST)
+                due = min(due, watched.doubted)
             watched.nudge.clear()
             if not await within(watched.nudge, due - self._clock.monotonic()):
                 return
@@ -536,7 +530,13 @@ class View:
                 exponential(failures, first=FIRST_RETRY, factor=2.0, most=LAST_RETRY, jitter=0.0)
             )
         del self._resolving[name]
-        self._watch(answer.items[0].cluster_arn)
+        found = answer.items[0].cluster_arn
+        self._restored.discard(found)
+        self._watch(found)
+        for arn in [arn for arn in sorted(self._restored) if short_id(arn) == name]:
+            if arn not in self._named:
+                _log.warning("cluster of another account or region forgotten", cluster=arn)
+                self._forget(arn)
 
     # --- Inside -----------------------------------------------------------------------------------
 
@@ -579,7 +579,3 @@ def _owner(arn: str, kind: str) -> str | None:
     if len(rest) != 2 or not head.endswith(f":{kind}"):
         return None
     return f"{head.removesuffix(kind)}cluster/{rest[0]}"
-
-
-def _named(cluster_arn: str, name: str) -> bool:
-    return cluster_arn.rsplit("/", 1)[-1] == name

@@ -81,7 +81,7 @@ class Whole(Struct, frozen=True, kw_only=True, gc=False):
 
     def json(self) -> bytes:
         """The whole as one JSON object."""
-        pairs = zip(_heads(self.names), self.values, strict=True)
+        pairs = zip(heads(self.names), self.values, strict=True)
         return b"{" + b",".join([head + value for head, value in pairs]) + b"}"
 
     def shows_the_same(self, other: "Whole") -> bool:
@@ -252,7 +252,7 @@ def _same_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _heads(names: tuple[str, ...]) -> tuple[bytes, ...]:
+def heads(names: tuple[str, ...]) -> tuple[bytes, ...]:
     """What stands before each value in the JSON."""
     return tuple(msgspec.json.encode(name) + b":" for name in names)
 

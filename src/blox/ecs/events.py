@@ -94,12 +94,12 @@ def read_event(body: bytes, *, whole: bool = False) -> TaskEvent | HostEvent | I
         raise Misunderstood(f"the event's time is {envelope.time!r}")
     if envelope.detail_type == TASK:
         task, cluster = _document(envelope.detail, TaskDocument, _TASK_TIMES)
-        _check(task.task_arn, "task", cluster)
+        _check(task.task_arn, "task", cluster, task.version)
         if whole:
             task = msgspec.structs.replace(task, whole=bytes(envelope.detail))
         return TaskEvent(task=task, cluster_arn=cluster, time=time)
     host, cluster = _document(envelope.detail, HostDocument, _HOST_TIMES)
-    _check(host.container_instance_arn, "container-instance", cluster)
+    _check(host.container_instance_arn, "container-instance", cluster, host.version)
     if whole:
         host = msgspec.structs.replace(host, whole=bytes(envelope.detail))
     return HostEvent(host=host, cluster_arn=cluster, time=time)
@@ -134,8 +134,11 @@ def _document(raw: msgspec.Raw, form: type[D], times: tuple[str, ...]) -> tuple[
         raise Misunderstood(f"detail: {error}") from error
 
 
-def _check(arn: str, kind: str, cluster: str) -> None:
-    """Whether the ARNs are what they should be, and belong together."""
+def _check(arn: str, kind: str, cluster: str, version: object) -> None:
+    """Whether the ARNs are what they should be, and belong together; and no version is below the
+    one with which ECS begins."""
+    if isinstance(version, int) and version < 0:
+        raise Misunderstood(f"detail.version is {version}")
     owner = parse_arn(cluster)
     if owner is None or owner.kind != "cluster":
         raise Misunderstood(f"not the ARN of a cluster: {cluster!r}")

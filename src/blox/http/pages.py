@@ -55,6 +55,20 @@ def page(
     return Page(shown, _make_token(key(shown[-1]), listing) if rest and shown else None)
 
 
+def last_shown(token: str, listing: str) -> str:
+    """The key after which `token` asks to go on, of a listing whose keys are texts. Raises
+    InvalidInput for a token that this listing did not give."""
+    key = _read_token(token, listing)
+    if not isinstance(key, str):
+        raise _foreign()
+    return key
+
+
+def token_after(key: str, listing: str) -> str:
+    """The token that asks for what follows after a key."""
+    return _make_token(key, listing)
+
+
 def _place_after(
     items: Sequence[Item],
     key: Callable[[Item], Key],

@@ -1,13 +1,12 @@
 """What a queue sent and nobody understood, as both services show it to people."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from blox.http.operations import Answer, Call, Operation, Returned
-from blox.http.shapes import AnswerBody, PageBody, at
+from blox.http.shapes import AnswerBody, Moment, PageBody, iso
 
 
 class RejectedMessage(Protocol):
@@ -48,7 +47,7 @@ class RejectedBody(AnswerBody, frozen=True, kw_only=True):
     """Its beginning, as text."""
     size: int
     """Bytes of the whole."""
-    at: datetime
+    at: Moment
 
 
 class RejectedPage(PageBody, frozen=True, kw_only=True):
@@ -67,7 +66,7 @@ def list_rejected(messages: Callable[[], Sequence[RejectedMessage]]) -> Operatio
                 reason=message.reason,
                 body=message.body.decode(errors="replace"),
                 size=message.size,
-                at=at(message.at),
+                at=iso(message.at),
             )
             for message in reversed(messages())
         )

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from blox.base.errors import Conflict, InvalidInput
+from blox.http.unread import UNREAD_SECONDS, Unread
 
 if TYPE_CHECKING:
     from blox.http.edge import App
@@ -58,10 +59,15 @@ def parse_address(text: str) -> Address:
 
 
 def bind(
-    address: Address, *, allow_network: bool = False, reads_only: bool = False
+    address: Address,
+    *,
+    allow_network: bool = False,
+    reads_only: bool = False,
+    unread_seconds: float = UNREAD_SECONDS,
 ) -> socket.socket:
     """A socket that listens on `address`; port 0 takes any free one. `reads_only`: who reaches it
-    can read, and start or stop nothing.
+    can read, and start or stop nothing. `unread_seconds`: how long a client may take nothing of
+    what it is sent, where the kernel can tell.
 
     Raises InvalidInput when the address is not this machine's or reaches beyond loopback without
     `allow_network`; Conflict when the port is in use.
@@ -78,7 +84,7 @@ def bind(
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _notice_the_dead(listener)
+        _notice_the_dead(listener, unread_seconds)
         listener.bind((resolved, address.port))
         listener.listen(_BACKLOG)
         listener.settimeout(0.0)
@@ -125,8 +131,10 @@ async def serving(
     *,
     stop_seconds: int = STOP_SECONDS,
     on_stop: Callable[[], None] = lambda: None,
+    unread: Unread | None = None,
 ) -> AsyncIterator[None]:
-    """Serve `app` on the socket while the block runs.
+    """Serve `app` on the socket while the block runs. `unread`: who cuts off clients that do not
+    read.
 
     At its end `on_stop` is called (for streams that must be told), open requests get
     `stop_seconds`, then they are cancelled; the socket is closed. Signals are the caller's. Should
@@ -143,7 +151,7 @@ async def serving(
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=_connections(Unread() if unread is None else unread),
             loop="none",
             ws="none",
             lifespan="off",
@@ -171,14 +179,41 @@ async def serving(
         await running
 
 
-def _notice_the_dead(listener: socket.socket) -> None:
-    """Have the kernel ask silent clients whether they are still there; what is accepted inherits
-    it. A machine that vanished says nothing, and a stream in which nothing changes would be kept
-    for it for ever: https://man7.org/linux/man-pages/man7/tcp.7.html"""
+def _connections(unread: Unread) -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which tells whose clients are behind."""
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    class Connection(HttpToolsProtocol):
+        def pause_writing(self) -> None:
+            """More waits for the client than should."""
+            super().pause_writing()
+            unread.behind(self.transport)
+
+        def resume_writing(self) -> None:
+            """The client has read."""
+            super().resume_writing()
+            unread.caught_up(self.transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """The client has left, or was cut off."""
+            unread.caught_up(self.transport)
+            super().connection_lost(exc)
+
+    return Connection
+
+
+def _notice_the_dead(listener: socket.socket, unread_seconds: float) -> None:
+    """Have the kernel ask silent clients whether they are still there, and end connections whose
+    clients take nothing for so long; what is accepted inherits it. A machine that vanished says
+    nothing, and a stream in which nothing changes would be kept for it for ever; one that does not
+    read answers every question: https://man7.org/linux/man-pages/man7/tcp.7.html"""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE:
         if hasattr(socket, name):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = round(unread_seconds * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _resolve(address: Address) -> tuple[socket.AddressFamily, str]:

@@ -10,6 +10,9 @@ Json = Annotated[object, msgspec.Meta(extra_json_schema={"description": "Any JSO
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 """Something that, if it is given, says something."""
 
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""A time as `iso` writes it."""
+
 
 class AnswerBody(Struct, frozen=True, kw_only=True, rename="camel"):
     """Base of everything that is answered."""
@@ -33,3 +36,13 @@ def moment(seconds: float | None) -> datetime | None:
 def at(seconds: float) -> datetime:
     """Like `moment`, for a time that is always there."""
     return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def iso(seconds: float) -> str:
+    """A time as text with all three digits of its milliseconds, `2026-03-01T12:00:00.250Z`. Raises
+    ValueError for what is in no calendar."""
+    try:
+        moment = at(seconds)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"not a time: {seconds!r}") from error
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -66,7 +66,7 @@ class Feed(Protocol[E_co]):
         ...
 
 
-class Told(NamedTuple):
+class Shown(NamedTuple):
     """One entry as watchers get it."""
 
     event: str
@@ -81,7 +81,7 @@ class Selection(Generic[E]):
 
     key: Hashable
     """Selections with equal keys tell the same."""
-    tell: Callable[[E, int], Told | None]
+    tell: Callable[[E, int], Shown | None]
     """What is told of an entry to somebody who was told everything up to that number when it was
     the newest; None: nothing."""
     covers: Callable[[E], bool] = lambda _: False

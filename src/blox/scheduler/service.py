@@ -419,7 +419,7 @@ def _not_read(environment: Environment, cluster: ClusterSeen | None) -> str:
         f"The cluster {short_id(environment.cluster_arn)} has not been read completely yet"
         f"{'' if why is None else f' ({why})'}, so nobody can tell which hosts run "
         f"{environment.newest.definition.family} already. Nothing was created. Ask again in a "
-        'moment; or say what is meant: "existing" may be "wait", and such hosts are left alone.'
+        'moment; or say what is meant: with --leave ("existing": "wait") such hosts are left alone.'
     )
 
 

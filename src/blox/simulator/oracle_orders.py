@@ -36,10 +36,14 @@ def judge_orders(ledger: Ledger, call: CallLogged) -> Iterator[Violation]:
     """Promise 2 of a stop, promise 9 of a start: neither reaches what is frozen or held."""
     if not ledger.orders:
         return
-    decided = ledger.decided_at(call)
+    decided = earliest = ledger.decided_at(call)
     slack = ledger.allowances.clock_slack
+    if ledger.cloud.switches.backdated_refused and call.signed_at is not None:
+        # Nobody can tell a call that was dated back, and is refused for that, from one that carried
+        # the present and came late. Neither does anything.
+        earliest = call.signed_at
     for order in ledger.orders:
-        if not order.since + slack < decided < order.until - slack:
+        if not (order.since + slack < earliest and decided < order.until - slack):
             continue
         for aim in _aims(ledger, call):
             if not _binds(ledger, order, aim) or _is_over(ledger, order, aim, decided):

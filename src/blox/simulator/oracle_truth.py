@@ -227,12 +227,9 @@ class Ledger:
 
     def decided_at(self, call: CallLogged) -> float:
         """The earliest moment at which this call can have been decided: its signature's date,
-        without the back-dating. Where that is refused, nobody can tell a call that was dated back
-        from one that carried the present and came late; neither does anything."""
+        without the back-dating."""
         if call.signed_at is None:
             return call.time
-        if self.cloud.switches.backdated_refused:
-            return call.signed_at
         forward = call.signed_at + self.cloud.assumptions.dated_back
         return min(call.time, forward) if self.dated_back(call) else call.signed_at
 

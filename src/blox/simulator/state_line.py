@@ -79,7 +79,7 @@ class Line:
         self.partitioned = False
         """Nothing reaches any service, and nothing comes back."""
         self.in_use = 0
-        """Which service is asked."""
+        """Which service is asked. A call that fails moves on to the next, and ends the streams."""
         self.slowly: float | None = None
         """Seconds that everything takes that is asked or answered; None: as chance has it."""
         self.counts = {"lists": 0, "streams": 0, "cuts": 0, "expired": 0, "sweeps": 0}
@@ -94,10 +94,16 @@ class Line:
 
     # --- StateService -----------------------------------------------------------------------------
 
-    @property
-    def name(self) -> str:
-        """The services' names."""
-        return ", ".join(replica.name for replica in self._replicas)
+    def serves(self, cluster_arn: str) -> str:  # noqa: ARG002
+        """The name of the service in use: one for all clusters."""
+        return self._replicas[self.in_use % len(self._replicas)].name
+
+    def leave(self, cluster_arn: str, endpoint: str, how: str) -> bool:  # noqa: ARG002
+        """The next service comes into use."""
+        if len(self._replicas) == 1 or self.serves(cluster_arn) != endpoint:
+            return False
+        self.use((self.in_use + 1) % len(self._replicas), cut=True)
+        return True
 
     async def listing(self, cluster_arn: str) -> Listing:
         """Answer by answer, as `blox.clusterstate.remote.client` asks for them."""
@@ -195,7 +201,7 @@ class Line:
         """One request and its answer."""
         run = await self._reach(replica)
         body = await run.served.ask(operation, query=query, params=params)
-        await self._travels()
+        await self._travels(replica)
         return body
 
     def _chosen(self) -> Replica:
@@ -207,34 +213,40 @@ class Line:
 
     async def _reach(self, replica: Replica) -> Run:
         """A request arrives at a service that runs."""
-        await self._travels()
+        await self._travels(replica)
         if replica.run is None:
-            if len(self._replicas) > 1 and self._strikes(0.5):
-                self.in_use = (self._replicas.index(replica) + 1) % len(self._replicas)
+            self._move_on(replica)
             self._fails(f"the simulated {replica.name} does not answer")
         if replica.trouble.hung:
-            await self._hang()
+            await self._hang(replica)
         return replica.run
 
-    async def _travels(self) -> None:
+    def _move_on(self, replica: Replica) -> None:
+        """A call failed: whoever was asked, if it is the one in use, is left for the next."""
+        if len(self._replicas) > 1 and self._replicas[self.in_use] is replica:
+            self.use((self.in_use + 1) % len(self._replicas), cut=True)
+
+    async def _travels(self, replica: Replica) -> None:
         """A request or an answer."""
         weather = self.weather
         if self._strikes(weather.hangs):
-            await self._hang()
+            await self._hang(replica)
         if self._strikes(weather.refused):
+            self._move_on(replica)
             self._fails("the simulated connection was refused")
         slow = self._strikes(weather.slow)
         seconds = self._span(0.5, 120.0) if slow else self._random.uniform(0.001, 0.02)
         if self.slowly is not None:
             seconds = self.slowly
         if seconds > CALL_TIMEOUT:
-            await self._hang()
+            await self._hang(replica)
         await asyncio.sleep(seconds)
         if self.partitioned:
-            await self._hang()
+            await self._hang(replica)
 
-    async def _hang(self) -> NoReturn:
+    async def _hang(self, replica: Replica) -> NoReturn:
         await asyncio.sleep(CALL_TIMEOUT)
+        self._move_on(replica)
         self._fails("no answer from the simulated service")
 
     @staticmethod

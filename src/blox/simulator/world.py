@@ -15,7 +15,7 @@ from typing import Any
 from blox.base.clock import LoopClock
 from blox.base.entropy import SeededEntropy
 from blox.clusterstate.ingest import LEAVING, Ingest
-from blox.clusterstate.remote.follower import following
+from blox.clusterstate.remote.following import following
 from blox.clusterstate.remote.port import StateService
 from blox.clusterstate.view import View
 from blox.ecs.client import EcsClient, Notice

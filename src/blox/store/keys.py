@@ -18,6 +18,10 @@ The cluster-state-service keeps its copy of ECS under a root of its own:
     /blox/state/v1/tasks/BUCKET/ARN              a task as ECS told of it
     /blox/state/v1/streams/NAME/SHARD            how far a shard of a Kinesis stream was taken
 
+Whichever service made the file has written that down:
+
+    /blox/owner                                  its name
+
 A bucket is one of 64, by the ARN: so a copy of any size can be read piece by piece.
 
 "v1" is the version of this layout. The format of each record is versioned by itself (`codec`).
@@ -25,6 +29,8 @@ A bucket is one of 64, by the ARN: so a copy of any size can be read piece by pi
 
 from typing import Final
 from zlib import crc32
+
+OWNER: Final = "/blox/owner"
 
 ROOT: Final = "/blox/v1/"
 ENVIRONMENTS: Final = ROOT + "environments/"

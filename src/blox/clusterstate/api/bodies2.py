@@ -1,13 +1,12 @@
 """What /v2 shows of tasks, hosts and clusters, and of this process."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
-from blox.http.shapes import AnswerBody, Json
+from blox.http.shapes import AnswerBody, Json, Moment
 
-Told = Annotated[
+EcsMembers = Annotated[
     dict[str, Json],
     msgspec.Meta(
         extra_json_schema={
@@ -26,22 +25,24 @@ class Member(AnswerBody, frozen=True, kw_only=True):
     cluster_arn: str
     version: int
     """Grows with every change of anything."""
-    read_at: datetime | None
-    """When the newest read of it began, by ECS's clock; null when only events told of it."""
+    read_at: Moment | None
+    """When the newest read began that told anything new of it, by ECS's clock; null when only
+    events did. Reads that found nothing new do not count: how old what is shown may be at most, its
+    cluster's `sweep` tells."""
 
 
 class TaskItem(Member, frozen=True, kw_only=True):
     """A task."""
 
     kind: Literal["task"]
-    task: Told
+    task: EcsMembers
 
 
 class InstanceItem(Member, frozen=True, kw_only=True):
     """A container instance: a host."""
 
     kind: Literal["instance"]
-    instance: Told
+    instance: EcsMembers
 
 
 class Listed(AnswerBody, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ class SweepBody(AnswerBody, frozen=True, kw_only=True):
     """The run of this service that counts the sweeps."""
     number: int
     """0: none was complete in this epoch."""
-    completed_at: datetime | None
+    completed_at: Moment | None
     age_seconds: float | None
     """Since it began: nothing that is shown is older."""
 
@@ -142,7 +143,7 @@ class ConditionBody(AnswerBody, frozen=True, kw_only=True):
     code: str
     sentence: str
     next_step: str
-    since: datetime | None
+    since: Moment | None
 
 
 class StateStatus(AnswerBody, frozen=True, kw_only=True):
@@ -154,7 +155,7 @@ class StateStatus(AnswerBody, frozen=True, kw_only=True):
     """Of the numbering of versions; positions begin with it."""
     epoch: str
     """Of this run."""
-    started_at: datetime
+    started_at: Moment
     ready: bool
     not_ready: str | None
     """Why it is not."""

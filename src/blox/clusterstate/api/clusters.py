@@ -11,7 +11,7 @@ from blox.clusterstate.api.context import LIMIT, MOST_ITEMS, NEXT_TOKEN, StateAp
 from blox.ecs.seen import ClusterSeen
 from blox.http.operations import Answer, Call, Operation, Parameter, Returned
 from blox.http.pages import PAGE_SIZE, page
-from blox.http.shapes import at
+from blox.http.shapes import iso
 
 _TAGS: Final = ("clusters",)
 _CLUSTER: Final = Parameter(name="cluster", description="The cluster's name.")
@@ -93,7 +93,7 @@ class Clusters:
         return SweepBody(
             epoch=self._api.catalogue.epoch,
             number=seen.sweep,
-            completed_at=None if ended is None else at(clock.wall() - (now - ended)),
+            completed_at=None if ended is None else iso(clock.wall() - (now - ended)),
             age_seconds=None if seen.swept_at is None else round(now - seen.swept_at, 3),
         )
 

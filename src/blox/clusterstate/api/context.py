@@ -69,7 +69,7 @@ class StoreSeen(Struct, frozen=True, kw_only=True):
 
 
 @dataclass(slots=True)
-class Watchers:
+class OpenStreams:
     """How many streams are open; who serves them keeps it up to date."""
 
     open: int = 0
@@ -101,7 +101,7 @@ class StateInfo:
     watch: Callable[[str], Awaitable[str | None]] = _nobody
     """Look a cluster up by its name and follow it from now on; its ARN, or None when this service
     watches only named clusters or ECS has none of that name."""
-    watchers: Watchers = field(default_factory=Watchers)
+    watchers: OpenStreams = field(default_factory=OpenStreams)
 
 
 class StateApi:
@@ -116,6 +116,7 @@ class StateApi:
         self._named: dict[str, tuple[str, ...]] = {}
         self._arns: tuple[str, ...] = ()
         self._named_at = -1
+        self._words: dict[tuple[Kind, str], tuple[int, frozenset[str]]] = {}
 
     def position(self, version: int | None = None) -> str:
         """The resume token of a version; of the last one without."""
@@ -163,10 +164,25 @@ class StateApi:
             return max(self.catalogue.changed(kind) for kind in kinds)
         return max((self.catalogue.changed(k, arn) for k in kinds for arn in arns), default=0)
 
-    def members(self, kind: Kind, arns: Sequence[str] | None) -> Iterator[Entity]:
-        """Every task or host of these clusters, or of all, by cluster and ARN."""
+    def members(
+        self, kind: Kind, arns: Sequence[str] | None, *, after: tuple[str, str] = ("", "")
+    ) -> Iterator[Entity]:
+        """Every task or host of these clusters, or of all, by cluster and ARN, from behind that
+        cluster's and that entity's ARN on."""
+        cluster, last = after
         for arn in self.clusters() if arns is None else arns:
-            yield from self.catalogue.all_of(kind, arn)
+            if arn >= cluster:
+                yield from self.catalogue.all_of(kind, arn, after=last if arn == cluster else "")
+
+    def words_told(self, kind: Kind, member: str) -> frozenset[str]:
+        """The texts that any task or host has now as this member, in upper case: ECS may know
+        statuses and types that came after this was written."""
+        version = self.catalogue.changed(kind)
+        known = self._words.get((kind, member))
+        if known is None or known[0] != version:
+            told = frozenset(e.text(member).upper() for e in self.members(kind, None))
+            known = self._words[kind, member] = version, told - {""}
+        return known[1]
 
 
 def of_cluster(api: StateApi, reference: str | None) -> tuple[str, ...] | None:

@@ -4,7 +4,7 @@ Every filter may stand with every other; what is shown satisfies all. Statuses a
 without regard to case, names and ARNs exactly.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -61,7 +61,7 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
     launch_types: Words | None = None
     healths: Words | None = None
     instances: frozenset[str] | None = None
-    """ARNs of container instances."""
+    """ARNs or ids of container instances."""
     selector: Selector | None = None
     """About the host that it runs on: what runs on none fits no expression."""
 
@@ -83,7 +83,7 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
             )
             and _is_one_of(entity, "launchType", self.launch_types)
             and _is_one_of(entity, "healthStatus", self.healths)
-            and (self.instances is None or entity.text("containerInstanceArn") in self.instances)
+            and (self.instances is None or _is_on(entity, self.instances))
             and _selected(entity, entity.text("containerInstanceArn"), self.selector, machine)
         )
 
@@ -120,13 +120,26 @@ class InstanceFilter(Struct, frozen=True, kw_only=True):
 Filter = TaskFilter | InstanceFilter
 
 
-def words(text: str | None, known: Sequence[str], *, name: str) -> Words | None:
-    """The words of a parameter, which commas part. Raises InvalidInput for an unknown one."""
+def upper(word: str) -> str:
+    """A word in upper case; as it is where it has other letters than ASCII's, of which some
+    become ASCII's: the i without a dot would be an I."""
+    return word.upper() if word.isascii() else word
+
+
+def words(
+    text: str | None,
+    known: Sequence[str],
+    *,
+    name: str,
+    told: Callable[[], Container[str]] = frozenset,
+) -> Words | None:
+    """The words of a parameter, which commas part. Raises InvalidInput for an unknown one: that is
+    neither `known` nor `told` now by ECS of anything."""
     if text is None:
         return None
-    found = [word.strip().upper() for word in text.split(",")]
+    found = [upper(word.strip()) for word in text.split(",")]
     for word in found:
-        if word not in known:
+        if word not in known and word not in told():
             raise InvalidInput(
                 f"The query parameter {name!r} has {word!r}; known are: {', '.join(known)}."
             )
@@ -144,11 +157,10 @@ def definition(text: str | None) -> str | None:
 
 def instances_named(reference: str, hosts: Iterable[Entity]) -> frozenset[str]:
     """The ARNs of the hosts that are called so: by their ARN, their id or their machine's id. One
-    that is not known is looked for as it stands: tasks may name it."""
-    found = {host.key for host in hosts if is_called(host, reference)}
-    if parse_arn(reference) is not None:
-        found.add(reference)
-    return frozenset(found)
+    that is not known is looked for as it stands: tasks may name it, of a host that is listed a
+    little later, or has left."""
+    found = frozenset(host.key for host in hosts if is_called(host, reference))
+    return found or frozenset({reference} - {""})
 
 
 def is_called(entity: Entity, reference: str) -> bool:
@@ -173,6 +185,11 @@ def host_of(entity: Entity) -> Host | None:
 
 def _is_one_of(entity: Entity, member: str, wanted: Words | None) -> bool:
     return wanted is None or entity.text(member).upper() in wanted
+
+
+def _is_on(task: Entity, instances: frozenset[str]) -> bool:
+    arn = task.text("containerInstanceArn")
+    return arn != "" and (arn in instances or short_id(arn) in instances)
 
 
 def _equals(entity: Entity, member: str, wanted: str | None) -> bool:

@@ -25,23 +25,25 @@ from blox.clusterstate.api.filters import (
     Filter,
     InstanceFilter,
     TaskFilter,
+    Words,
     definition,
     instances_named,
     is_called,
     words,
 )
+from blox.clusterstate.api.lists import Listed, sifted
 from blox.clusterstate.api.shown2 import item_v2
 from blox.clusterstate.entity import Entity, Kind
 from blox.ecs.model import INACTIVE
 from blox.ecs.selector import Selector, parse
 from blox.http.operations import Answer, Call, Operation, Parameter, Returned
-from blox.http.pages import PAGE_SIZE, page
+from blox.http.pages import PAGE_SIZE, last_shown, token_after
 from blox.http.queries import Query
 
 _BOOLEANS: Final = ("true", "false")
 
 
-class Members:
+class MemberLists:
     """The handlers."""
 
     def __init__(self, api: StateApi) -> None:
@@ -50,12 +52,12 @@ class Members:
     async def list_tasks(self, call: Call) -> Answer:
         """A page of the tasks that fit."""
         arns = self._clusters(call.query)
-        return self._list(call, "task", arns, self._task_filter(call.query, arns))
+        return await self._list(call, "task", arns, self._task_filter(call.query, arns))
 
     async def list_instances(self, call: Call) -> Answer:
         """A page of the hosts that fit."""
         arns = self._clusters(call.query)
-        return self._list(call, "instance", arns, self._instance_filter(call.query, arns))
+        return await self._list(call, "instance", arns, self._instance_filter(call.query, arns))
 
     async def show_task(self, call: Call) -> Answer:
         """One task."""
@@ -73,45 +75,49 @@ class Members:
 
     # --- Lists ------------------------------------------------------------------------------------
 
-    def _list(self, call: Call, kind: Kind, arns: Sequence[str] | None, wanted: Filter) -> Answer:
+    async def _list(
+        self, call: Call, kind: Kind, arns: Sequence[str] | None, wanted: Filter
+    ) -> Answer:
         given = tuple(sorted(call.query.values.items()))
         size = call.query.number("limit", low=1, high=MOST_ITEMS, default=PAGE_SIZE)
         token = call.query.text("nextToken")
         filters = [item for item in given if item[0] not in ("limit", "nextToken")]
+        listing = f"v2 {kind} {filters}"
+        cluster, _, last = ("" if token is None else last_shown(token, listing)).partition("\0")
 
-        def make() -> bytes:
-            found = self._api.members(kind, arns)
-            if not wanted.everything:
-                found = (e for e in found if wanted.fits(e, self._api.machine))
-            shown = page(
-                tuple(found), key=_key, token=token, listing=f"v2 {kind} {filters}", size=size
-            )
-            return self._body(shown.items, shown.next_token)
+        def fits(entity: Entity) -> bool:
+            return wanted.fits(entity, self._api.machine)
+
+        async def make() -> Listed:
+            position = self._api.position()
+            found = self._api.members(kind, arns, after=(cluster, last))
+            items = await sifted(found, None if wanted.everything else fits, most=size + 1)
+            more = len(items) > size
+            shown = items[:size]
+            return Listed(shown, _tail(_token(shown[-1], listing) if more else None, position))
 
         # Which tasks fit may also depend on their hosts, and the other way round.
         depends: tuple[Kind, ...] = (kind,)
         if wanted.selector is not None or "instance" in call.query.values:
             depends = ("task", "instance")
-        version = self._api.changed(depends, arns)
-        return self._api.lists.answer(("v2", kind, arns, given), version, call.headers, make)
-
-    def _body(self, items: Sequence[Entity], next_token: str | None) -> bytes:
-        parts = [b'{"items":[', b",".join(map(item_v2, items)), b"]"]
-        if next_token is not None:
-            parts += [b',"nextToken":', msgspec.json.encode(next_token)]
-        parts += [b',"position":', msgspec.json.encode(self._api.position()), b"}"]
-        return b"".join(parts)
+        return await self._api.lists.answer(
+            ("v2", kind, arns, given),
+            lambda: self._api.changed(depends, arns),
+            call.headers,
+            make,
+            item_v2,
+        )
 
     def _task_filter(self, query: Query, arns: Sequence[str] | None) -> TaskFilter:
         return TaskFilter(
-            statuses=words(query.text("status"), TASK_STATUSES, name="status"),
-            desired=words(query.text("desiredStatus"), DESIRED_STATUSES, name="desiredStatus"),
+            statuses=self._words(query, "status", TASK_STATUSES, "task", "lastStatus"),
+            desired=self._words(query, "desiredStatus", DESIRED_STATUSES, "task"),
             started_by=query.text("startedBy"),
             group=query.text("group"),
             family=query.text("family"),
             definition=definition(query.text("taskDefinition")),
-            launch_types=words(query.text("launchType"), LAUNCH_TYPES, name="launchType"),
-            healths=words(query.text("health"), HEALTHS, name="health"),
+            launch_types=self._words(query, "launchType", LAUNCH_TYPES, "task"),
+            healths=self._words(query, "health", HEALTHS, "task", "healthStatus"),
             instances=self._instances(query, arns),
             selector=_selector(query),
         )
@@ -123,11 +129,23 @@ class Members:
                 f"The query parameter 'agentConnected' is {connected!r}: use true or false."
             )
         return InstanceFilter(
-            statuses=words(query.text("status"), INSTANCE_STATUSES, name="status"),
+            statuses=self._words(query, "status", INSTANCE_STATUSES, "instance"),
             instances=self._instances(query, arns),
             connected=None if connected is None else connected.lower() == "true",
             capacity_provider=query.text("capacityProvider"),
             selector=_selector(query),
+        )
+
+    def _words(
+        self, query: Query, name: str, known: Sequence[str], kind: Kind, member: str | None = None
+    ) -> Words | None:
+        """The words of a parameter about a member of ECS's, which has the parameter's name unless
+        `member` is given."""
+        return words(
+            query.text(name),
+            known,
+            name=name,
+            told=lambda: self._api.words_told(kind, member or name),
         )
 
     def _instances(self, query: Query, arns: Sequence[str] | None) -> frozenset[str] | None:
@@ -178,8 +196,14 @@ def _standing(entity: Entity) -> tuple[bool, float, int]:
     )
 
 
-def _key(entity: Entity) -> str:
-    return f"{entity.cluster_arn}\0{entity.key}"
+def _token(last: Entity, listing: str) -> str:
+    return token_after(f"{last.cluster_arn}\0{last.key}", listing)
+
+
+def _tail(next_token: str | None, position: str) -> bytes:
+    """What follows after the items of a page."""
+    tail = b"" if next_token is None else b',"nextToken":%b' % msgspec.json.encode(next_token)
+    return b'%b,"position":%b}' % (tail, msgspec.json.encode(position))
 
 
 def _selector(query: Query) -> Selector | None:
@@ -243,11 +267,11 @@ _UNCHANGED: Final = Returned(description="Nothing has changed since")
 
 def operations(api: StateApi) -> list[Operation]:
     """Every operation on tasks and instances."""
-    handlers = Members(api)
+    handlers = MemberLists(api)
     return [*_on_tasks(handlers), *_on_instances(handlers)]
 
 
-def _on_tasks(handlers: Members) -> list[Operation]:
+def _on_tasks(handlers: MemberLists) -> list[Operation]:
     return [
         Operation(
             method="GET",
@@ -281,7 +305,7 @@ def _on_tasks(handlers: Members) -> list[Operation]:
     ]
 
 
-def _on_instances(handlers: Members) -> list[Operation]:
+def _on_instances(handlers: MemberLists) -> list[Operation]:
     return [
         Operation(
             method="GET",

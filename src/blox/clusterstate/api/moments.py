@@ -4,10 +4,11 @@ ECS's answers give times as seconds since 1970; its events give the same ones as
 one form, whichever told last.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+
+from blox.http.shapes import iso as iso
 
 _NAMED_OTHERWISE: Final = frozenset({"lastUpdated", "lastStatusChange"})
 """Times within a host's health whose names do not end in At:
@@ -15,15 +16,6 @@ https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_InstanceHealthChec
 _SIGNS: Final = (b'At"', b"lastUpdated", b"lastStatusChange")
 _DEEPEST: Final = 32
 """Levels below a member that are looked through; ECS's documents have four."""
-
-
-def iso(seconds: float) -> str:
-    """A time as text. Raises ValueError for what is in no calendar."""
-    try:
-        moment = datetime.fromtimestamp(round(seconds, 3), UTC)
-    except (OverflowError, OSError) as error:
-        raise ValueError(f"not a time: {seconds!r}") from error
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def is_time(name: str) -> bool:

@@ -26,11 +26,12 @@ from blox.clusterstate.api.bodies1 import (
     TaskNetworkBinding,
     TaskOverride,
 )
+from blox.clusterstate.api.encoded import Encoded
 from blox.clusterstate.api.moments import time_text
 from blox.clusterstate.entity import Entity
 from blox.ecs.model import INACTIVE, STOPPED
 
-Members = dict[str, object]
+JsonObject = dict[str, object]
 T = TypeVar("T")
 
 _SHARED: Final = 2048
@@ -38,12 +39,20 @@ _SHARED: Final = 2048
 
 
 def item_v1(entity: Entity) -> bytes:
-    """The JSON of a task or host, encoded once. One that is gone is shown as what it ended in:
+    """The JSON of a task or host, kept for a while. One that is gone is shown as what it ended in:
     STOPPED or INACTIVE."""
     if entity.v1 is None:
         shown = _instance(entity) if entity.kind == "instance" else _task(entity)
         entity.v1 = msgspec.json.encode(shown)
+        _encoded.add(entity, len(entity.v1))
     return entity.v1
+
+
+def _drop(entity: Entity) -> None:
+    entity.v1 = None
+
+
+_encoded: Final = Encoded(_drop)
 
 
 # --- Hosts ----------------------------------------------------------------------------------------
@@ -92,7 +101,7 @@ def _resources(value: bytes) -> tuple[ContainerInstanceResource, ...]:
     )
 
 
-def _resource_value(resource: Members) -> str:
+def _resource_value(resource: JsonObject) -> str:
     """A resource's value as text, as 0.3 wrote it: the value of its type; fractions have two
     digits, the members of a set commas between them."""
     match resource.get("type"):
@@ -137,7 +146,7 @@ def _task(entity: Entity) -> Task:
     )
 
 
-def _container(container: Members) -> TaskContainer:
+def _container(container: JsonObject) -> TaskContainer:
     exit_code = container.get("exitCode")
     bindings = container.get("networkBindings")
     return TaskContainer(
@@ -152,7 +161,7 @@ def _container(container: Members) -> TaskContainer:
     )
 
 
-def _binding(binding: Members) -> TaskNetworkBinding:
+def _binding(binding: JsonObject) -> TaskNetworkBinding:
     return TaskNetworkBinding(
         bind_ip=_text(binding, "bindIP"),
         container_port=_port(binding.get("containerPort")),
@@ -171,7 +180,7 @@ def _is_int64(value: object) -> TypeGuard[int]:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def _overrides(overrides: Members) -> TaskOverride:
+def _overrides(overrides: JsonObject) -> TaskOverride:
     return TaskOverride(
         container_overrides=tuple(
             _container_override(item) for item in _objects(overrides.get("containerOverrides"))
@@ -180,7 +189,7 @@ def _overrides(overrides: Members) -> TaskOverride:
     )
 
 
-def _container_override(override: Members) -> TaskContainerOverride:
+def _container_override(override: JsonObject) -> TaskContainerOverride:
     command, environment = override.get("command"), override.get("environment")
     return TaskContainerOverride(
         command=UNSET if command is None else tuple(_texts(command)),
@@ -205,19 +214,19 @@ def _decoded(value: bytes | None) -> object:
     return found
 
 
-def _members(value: bytes | None) -> Members:
+def _members(value: bytes | None) -> JsonObject:
     found = _decoded(value)
     return found if isinstance(found, dict) else {}
 
 
-def _objects(found: object) -> Iterator[Members]:
+def _objects(found: object) -> Iterator[JsonObject]:
     if isinstance(found, list):
         for item in found:
             if isinstance(item, dict):
                 yield item
 
 
-def _each(value: bytes | None, shown: Callable[[Members], T]) -> tuple[T, ...]:
+def _each(value: bytes | None, shown: Callable[[JsonObject], T]) -> tuple[T, ...]:
     return tuple(shown(item) for item in _objects(_decoded(value)))
 
 
@@ -228,12 +237,12 @@ def _texts(found: object) -> Iterator[str]:
                 yield item
 
 
-def _text(members: Members, name: str) -> str:
+def _text(members: JsonObject, name: str) -> str:
     found = members.get(name)
     return found if isinstance(found, str) else ""
 
 
-def _some_text(members: Members, name: str) -> str | UnsetType:
+def _some_text(members: JsonObject, name: str) -> str | UnsetType:
     return _text(members, name) or UNSET
 
 

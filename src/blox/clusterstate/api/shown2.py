@@ -1,30 +1,39 @@
 """A task, host or cluster as /v2 shows it: everything that ECS told, under ECS's names. Pure."""
 
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from blox.base.ids import short_id
+from blox.clusterstate.api.encoded import Encoded
 from blox.clusterstate.api.moments import iso, with_times
 from blox.clusterstate.entity import Entity
+from blox.clusterstate.whole import heads
 from blox.ecs.seen import ClusterSeen
 
 _encode: Final = msgspec.json.encode
 
 
 def item_v2(entity: Entity) -> bytes:
-    """The JSON of a task or host, encoded once. One that is gone is shown as it was last."""
+    """The JSON of a task or host, kept for a while. One that is gone is shown as it was last."""
     if entity.v2 is None:
         entity.v2 = _item(entity)
+        _encoded.add(entity, len(entity.v2))
     return entity.v2
+
+
+def _drop(entity: Entity) -> None:
+    entity.v2 = None
+
+
+_encoded: Final = Encoded(_drop)
 
 
 def _item(entity: Entity) -> bytes:
     whole = entity.whole
     told = b",".join(
         head + with_times(name, value)
-        for head, name, value in zip(_heads(whole.names), whole.names, whole.values, strict=True)
+        for head, name, value in zip(heads(whole.names), whole.names, whole.values, strict=True)
     )
     read_at = b"null" if entity.read_at is None else _encode(iso(entity.read_at))
     return b'{%b,"readAt":%b,"%b":{%b}}' % (_named(entity), read_at, entity.kind.encode(), told)
@@ -50,12 +59,6 @@ def cluster_v2(entity: Entity, *, epoch: str) -> bytes:
             "readError": seen.read_error,
         }
     )
-
-
-@lru_cache(maxsize=256)
-def _heads(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """What stands before each member's value; most entities have the same members."""
-    return tuple(_encode(name) + b":" for name in names)
 
 
 def _named(entity: Entity) -> bytes:

@@ -6,7 +6,7 @@ from blox.clusterstate.api.bodies2 import ConditionBody, QueueBody, StateStatus,
 from blox.clusterstate.api.context import Condition, StateApi
 from blox.http.operations import Answer, Call, Operation, Returned
 from blox.http.rejected import list_rejected
-from blox.http.shapes import at, moment
+from blox.http.shapes import iso
 
 
 class Status:
@@ -25,7 +25,7 @@ class Status:
             version=info.version,
             name=catalogue.name,
             epoch=catalogue.epoch,
-            started_at=at(info.began_at),
+            started_at=iso(info.began_at),
             ready=reason is None,
             not_ready=reason,
             clusters=len(clusters),
@@ -62,7 +62,7 @@ def _condition(condition: Condition) -> ConditionBody:
         code=condition.code,
         sentence=condition.sentence,
         next_step=condition.next_step,
-        since=moment(condition.since),
+        since=None if condition.since is None else iso(condition.since),
     )
 
 

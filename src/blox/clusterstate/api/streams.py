@@ -25,7 +25,7 @@ from blox.clusterstate.entity import Entity, Kind
 from blox.http.forms import BYTES, EVENT_STREAM, EVENTS, ITEMS, JSON_LINES, LINES, asked_for
 from blox.http.operations import Call, Operation, Parameter, Returned, Streaming
 from blox.http.problems import PositionExpired, Refused
-from blox.http.streams import HEARTBEAT, Selection, Told, Watchers
+from blox.http.streams import HEARTBEAT, Selection, Shown, Watchers
 
 INVALID_VERSION: Final = "Invalid entity version"
 OUT_OF_RANGE: Final = "Entity version is out of range"
@@ -89,12 +89,12 @@ def told_v1(kind: Kind) -> Selection[Entity]:
     """What a stream of /v1 tells. A deletion is told as the state that the task or host ended in,
     unless that has been told."""
 
-    def tell(entity: Entity, known: int) -> Told | None:
+    def tell(entity: Entity, known: int) -> Shown | None:
         if entity.kind != kind:
             return None
         if entity.deleted and entity.ended and entity.before <= known:
             return None
-        return Told(kind, item_v1(entity))
+        return Shown(kind, item_v1(entity))
 
     return Selection(("v1", kind), tell)
 
@@ -102,14 +102,14 @@ def told_v1(kind: Kind) -> Selection[Entity]:
 def told_v2(wanted: Wanted, *, epoch: str) -> Selection[Entity]:
     """What a stream of /v2 tells. That a sweep is complete comes after all that it found."""
 
-    def tell(entity: Entity, _: int) -> Told | None:
+    def tell(entity: Entity, _: int) -> Shown | None:
         if not wanted.fits(entity):
             return None
         if entity.deleted:
-            return Told("deleted", deleted_v2(entity))
+            return Shown("deleted", deleted_v2(entity))
         if entity.kind == "cluster":
-            return Told("cluster", cluster_v2(entity, epoch=epoch))
-        return Told(entity.kind, item_v2(entity))
+            return Shown("cluster", cluster_v2(entity, epoch=epoch))
+        return Shown(entity.kind, item_v2(entity))
 
     def covers(entity: Entity) -> bool:
         return entity.kind == "cluster"

@@ -4,13 +4,14 @@ Shapes and texts are what they were. 0.3 refused some filters beside each other,
 ECS has had since; here every combination of them is an answer.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from blox.base.errors import InvalidInput, NotFound
 from blox.clusterstate.api.bodies1 import ContainerInstance, ContainerInstances, Task, Tasks
 from blox.clusterstate.api.context import CLUSTER, StateApi, of_cluster
-from blox.clusterstate.api.filters import INSTANCE_STATUSES, TASK_STATUSES
+from blox.clusterstate.api.filters import INSTANCE_STATUSES, TASK_STATUSES, upper
+from blox.clusterstate.api.lists import Listed, sifted
 from blox.clusterstate.api.shown1 import item_v1
 from blox.clusterstate.entity import Entity, Kind
 from blox.http.operations import Answer, Call, Operation, Parameter, Returned
@@ -34,16 +35,16 @@ class V1:
 
     async def list_instances(self, call: Call) -> Answer:
         """Every host that fits."""
-        status = _status(call, INSTANCE_STATUSES)
+        status = self._status(call, INSTANCE_STATUSES, "instance", "status")
 
         def fits(entity: Entity) -> bool:
             return not status or entity.text("status").upper() == status
 
-        return self._list(call, "instance", fits, (status,))
+        return await self._list(call, "instance", fits, (status,))
 
     async def list_tasks(self, call: Call) -> Answer:
         """Every task that fits."""
-        status = _status(call, TASK_STATUSES)
+        status = self._status(call, TASK_STATUSES, "task", "lastStatus")
         started_by = call.query.values.get("startedBy", "")
 
         def fits(entity: Entity) -> bool:
@@ -51,7 +52,7 @@ class V1:
                 not started_by or entity.text("startedBy") == started_by
             )
 
-        return self._list(call, "task", fits, (status, started_by))
+        return await self._list(call, "task", fits, (status, started_by))
 
     async def show_instance(self, call: Call) -> Answer:
         """One host."""
@@ -61,20 +62,31 @@ class V1:
         """One task."""
         return self._one(call, "task", TASK_NOT_FOUND)
 
-    def _list(
+    async def _list(
         self, call: Call, kind: Kind, fits: Callable[[Entity], bool], filters: tuple[str, ...]
     ) -> Answer:
         reference = call.query.values.get("cluster")
         arns = of_cluster(self._api, reference)
         everything = not any(filters)
 
-        def make() -> bytes:
+        async def make() -> Listed:
             found = self._api.members(kind, arns)
-            return _items(found if everything else filter(fits, found))
+            return Listed(await sifted(found, None if everything else fits))
 
-        return self._api.lists.answer(
-            ("v1", kind, arns, filters), self._api.changed((kind,), arns), call.headers, make
+        return await self._api.lists.answer(
+            ("v1", kind, arns, filters),
+            lambda: self._api.changed((kind,), arns),
+            call.headers,
+            make,
+            item_v1,
         )
+
+    def _status(self, call: Call, known: tuple[str, ...], kind: Kind, member: str) -> str:
+        """The status that is asked for, as ECS writes it; "" for any."""
+        status = upper(call.query.values.get("status", ""))
+        if status and status not in known and status not in self._api.words_told(kind, member):
+            raise InvalidInput(INVALID_STATUS)
+        return status
 
     def _one(self, call: Call, kind: Kind, unknown: str) -> Answer:
         arn = call.params["arn"]
@@ -83,18 +95,6 @@ class V1:
             if entity is not None:
                 return Answer(body=item_v1(entity))
         raise NotFound(unknown)
-
-
-def _status(call: Call, known: tuple[str, ...]) -> str:
-    """The status that is asked for, as ECS writes it; "" for any."""
-    status = call.query.values.get("status", "").upper()
-    if status and status not in known:
-        raise InvalidInput(INVALID_STATUS)
-    return status
-
-
-def _items(entities: Iterable[Entity]) -> bytes:
-    return b'{"items":[%b]}' % b",".join(map(item_v1, entities))
 
 
 def operations(api: StateApi) -> list[Operation]:

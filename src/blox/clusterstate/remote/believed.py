@@ -3,20 +3,22 @@
 Pure.
 """
 
-import math
 from typing import Final
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from blox.base.ambient import Now
-from blox.clusterstate.merge import Evidence, HostEntry, TaskEntry, merge_host, merge_task
+from blox.clusterstate.merge import UNHEALTHY, Evidence
 from blox.clusterstate.remote.port import ClusterTold, HostTold, TaskTold, Ticket
-from blox.ecs.model import HostDocument, Overrides, TaskDocument
+from blox.ecs.model import Overrides, TaskDocument
 
 CLOCKS_APART: Final = 2.0
 """Seconds by which a read may have begun earlier than the two clocks say: ECS tells its time in
 whole seconds, and the service's estimate of it is as good as ours."""
+LONGEST_GOOD: Final = 900.0
+"""Seconds after its end for which a sweep that took long justifies anything: what takes an hour
+because the service was cut off from ECS must not be good for two."""
 SILENCE: Final = 60.0
 """Seconds without a word of the service, heartbeats included, after which what it told before
 justifies nothing: they come every 15 s."""
@@ -26,6 +28,14 @@ def covers(told: ClusterTold | None, ticket: Ticket) -> bool:
     """R12: whether the service has told everything that the sweep found which was asked for.
     Another run counts its sweeps anew: its numbers say nothing of this one's."""
     return told is not None and told.epoch == ticket.epoch and told.sweep >= ticket.number
+
+
+def sweep_justifies(*, begun: float, now: float, interval: float) -> float:
+    """R12: until when a sweep justifies anything that was asked for at `begun` and told now: for
+    two intervals. Where it took longer than one, what it took counts as the interval, up to
+    `LONGEST_GOOD`: a service rests as long as it has read, so that the next sweep takes as long,
+    from the request to the end, and one that is steady is never found too old."""
+    return now + max(2 * interval, min(2 * (now - begun), LONGEST_GOOD))
 
 
 def justifies_until(*, swept: float, heard: float) -> float:
@@ -44,33 +54,12 @@ def evidence_of(told: TaskTold | HostTold, cluster_arn: str, *, now: Now) -> Evi
     return Evidence(cluster_arn=cluster_arn, received=now.mono, begun=begun, ecs_time=told.read_at)
 
 
-def host_contradicted(entry: HostEntry, document: HostDocument, evidence: Evidence) -> bool:
-    """Whether a host's record, which rests on a later read, says otherwise than this account of the
-    same version.
-
-    Not all that changes raises the version, and a service tells again only what has changed for
-    itself. So one that was behind when it told this, and has read the same ever since, never tells
-    it anew: the record would stay as it is for ever. Which of the two holds is ECS's to say.
-    """
-    if document.version != entry.host.version or _later(evidence, entry.begun):
-        return False
-    return merge_host(entry, document, _as_if_last(evidence)).host != entry.host
-
-
-def task_contradicted(entry: TaskEntry, document: TaskDocument, evidence: Evidence) -> bool:
-    """The same for a task. A status that went back contradicts nothing."""
-    if document.version != entry.task.version or _later(evidence, entry.begun):
-        return False
-    again = merge_task(entry, document, _as_if_last(evidence), confirmation=0.0)
-    return again.task != entry.task
-
-
-def _later(evidence: Evidence, begun: float) -> bool:
-    return evidence.begun is not None and evidence.begun >= begun
-
-
-def _as_if_last(evidence: Evidence) -> Evidence:
-    return replace(evidence, begun=math.inf)
+def healthy_or_unknown(document: TaskDocument) -> TaskDocument:
+    """The document without UNHEALTHY. R15 takes two reads that are far enough apart to believe
+    that, and when the service's read began is known by two clocks only: ECS is asked twice."""
+    if document.health_status == UNHEALTHY:
+        return replace(document, health_status=UNSET)
+    return document
 
 
 def honest(document: TaskDocument) -> TaskDocument:

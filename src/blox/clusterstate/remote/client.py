@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import aiohttp
 from msgspec import Raw
@@ -60,9 +60,17 @@ TOGETHER: Final = 100
 """Items that are understood before other work is let in."""
 NO_ANSWER: Final = "does not answer in time"
 LONGEST_LINE: Final = 16 * 1024 * 1024
+LONGEST_ANSWER: Final = 128 * 1024 * 1024
 
 T = TypeVar("T")
 _FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ssl.SSLError)
+
+
+class _Route(NamedTuple):
+    """Who is asked, and about which cluster."""
+
+    endpoint: str
+    cluster_arn: str
 
 
 class StateClient:
@@ -80,21 +88,29 @@ class StateClient:
         self.endpoints = tuple(dict.fromkeys(endpoints))
         self._urls = {endpoint: _url(endpoint) for endpoint in self.endpoints}
         self._in_use = self.endpoints[0]
+        """Where clusters begin; each goes on by itself."""
+        self._used: dict[str, str] = {}
+        """The endpoint of each cluster."""
         self._silence = SILENCE * heartbeat
         self._timeout = timeout
         self._page = page
         self._failed: dict[str, str] = {}
-        """Endpoints that have not answered since they failed, and how."""
-        self._streams: dict[aiohttp.ClientResponse, str] = {}
+        """Endpoints that have not answered anybody since they failed, and how."""
+        self._wrong: dict[str, dict[str, str]] = {}
+        """By cluster, those that have told nothing of it since they did not do for it, and how."""
+        self._unwatched: dict[str, dict[str, str]] = {}
+        """By cluster, those that do not watch it, and what they said."""
+        self._streams: dict[aiohttp.ClientResponse, _Route] = {}
         self._listing = asyncio.Semaphore(LISTED_AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
         self.switched = 0
-        """How often another service came into use."""
+        """How often another service came into use for a cluster."""
 
     @property
     def name(self) -> str:
-        """The endpoint in use."""
-        return self._in_use
+        """The endpoint that most clusters use."""
+        used = list(self._used.values())
+        return max(self.endpoints, key=used.count) if used else self._in_use
 
     async def close(self) -> None:
         """End all streams and connections."""
@@ -104,32 +120,43 @@ class StateClient:
 
     # --- StateService -----------------------------------------------------------------------------
 
+    def serves(self, cluster_arn: str) -> str:
+        """The endpoint that is used for this cluster."""
+        return self._used.get(cluster_arn, self._in_use)
+
+    def leave(self, cluster_arn: str, endpoint: str, how: str) -> bool:
+        """Use another endpoint for this cluster."""
+        if len(self.endpoints) == 1 or self.serves(cluster_arn) != endpoint:
+            return False
+        self._fail(_Route(endpoint, cluster_arn), how)
+        return True
+
     async def listing(self, cluster_arn: str) -> Listing:
         """All of one cluster, page by page."""
-        endpoint = self._in_use
+        at = self._route(cluster_arn)
         async with self._listing:
-            position = await self._position(endpoint, cluster_arn)
-            cluster = await self._cluster(endpoint, cluster_arn)
+            position = await self._position(at, cluster_arn)
+            cluster = await self._cluster(at, cluster_arn)
             numbering = position.rpartition(".")[0]
             tasks: list[TaskTold] = []
             hosts: list[HostTold] = []
             shared: dict[object, Any] = {}
             for path in ("/v2/tasks", "/v2/instances"):
-                async for told in self._items(endpoint, path, cluster_arn, numbering):
+                async for told in self._items(at, path, cluster_arn, numbering):
                     if isinstance(told, TaskTold):
                         tasks.append(told)
                     else:
                         hosts.append(_slim(told, shared))
-            if (await self._cluster(endpoint, cluster_arn)).epoch != cluster.epoch:
+            if (await self._cluster(at, cluster_arn)).epoch != cluster.epoch:
                 # Its stored copy need not have had all that the former run told of its sweep.
-                raise self._fail(endpoint, "was restarted while it was listed")
+                raise self._fail(at, "was restarted while it was listed")
         return Listing(position=position, cluster=cluster, tasks=tuple(tasks), hosts=tuple(hosts))
 
     async def follow(
         self, cluster_arn: str, position: str
     ) -> AsyncGenerator[tuple[str, Sequence[Told]], None]:
         """One stream: a batch for whatever comes together."""
-        endpoint = self._in_use
+        at = self._route(cluster_arn)
         query = {
             "kinds": "tasks,instances,clusters",
             "cluster": cluster_arn,
@@ -140,13 +167,15 @@ class StateClient:
         )
         answer: aiohttp.ClientResponse | None = None
         try:
-            answer = await self._send(endpoint, "GET", "/v2/stream", query, timeout)
+            answer = await self._send(at.endpoint, "GET", "/v2/stream", query, timeout)
             if answer.status != 200:
                 body = await answer.read()
                 if answer.status == 410:
                     raise PositionExpired
-                self._refused(endpoint, answer.status, body, "/v2/stream")
-            self._streams[answer] = endpoint
+                self._refused(at, answer.status, body, "/v2/stream")
+            self._streams[answer] = at
+            if self.serves(cluster_arn) != at.endpoint:
+                raise self._fail(at, "was left while the stream began")
             rest = b""
             async for chunk in answer.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -158,88 +187,94 @@ class StateClient:
                     if told is not None:
                         batch.append(told)
                 if lines:
-                    self._failed.pop(endpoint, None)
+                    self._answered(at)
                     yield position, batch
         except Expired as error:
             raise PositionExpired from error
         except Unreadable as error:
-            raise self._fail(endpoint, f"tells what cannot be understood: {error}") from error
+            raise self._fail(at, f"tells what cannot be understood: {error}") from error
         except TimeoutError as error:
             how = f"sent nothing for {self._silence:g} s"
-            raise self._fail(endpoint, NO_ANSWER if answer is None else how) from error
+            how = NO_ANSWER if answer is None else how
+            raise self._fail(at, how, down=True) from error
         except _FAILURES as error:
-            raise self._fail(endpoint, _cause(error)) from error
+            raise self._fail(at, _cause(error), down=True) from error
         finally:
             if answer is not None:
                 self._streams.pop(answer, None)
                 answer.close()
-        raise self._fail(endpoint, "ended the stream")
+        raise self._fail(at, "ended the stream", down=True)
 
     async def request_sweep(self, cluster_arn: str) -> Ticket:
         """Ask for a sweep."""
-        return await self._ask_sweep(self._in_use, cluster_arn)
+        return await self._ask_sweep(self._route(cluster_arn), cluster_arn)
 
     # --- Parts of it ------------------------------------------------------------------------------
 
-    async def _position(self, endpoint: str, cluster_arn: str) -> str:
+    async def _position(self, at: _Route, cluster_arn: str) -> str:
         """Where the service is now."""
         query = {"cluster": cluster_arn, "limit": "1"}
-        return (await self._read_page(endpoint, "/v2/tasks", query)).position
+        return (await self._read_page(at, "/v2/tasks", query)).position
 
-    async def _cluster(self, endpoint: str, cluster_arn: str) -> ClusterTold:
+    async def _cluster(self, at: _Route, cluster_arn: str) -> ClusterTold:
         """How well the cluster is known; one that the service does not watch is watched from then
         on."""
         path = f"/v2/clusters/{short_id(cluster_arn)}"
         try:
-            body = await self._ask(endpoint, "GET", path)
+            body = await self._ask(at, "GET", path)
         except NotWatched:
-            ticket = await self._ask_sweep(endpoint, cluster_arn)
+            ticket = await self._ask_sweep(at, cluster_arn)
             return ClusterTold(epoch=ticket.epoch, sweep=0)
-        arn, told = self._understood(endpoint, lambda: read_cluster(body))
-        self._check(endpoint, arn, cluster_arn)
+        arn, told = self._understood(at, lambda: read_cluster(body))
+        self._check(at, arn, cluster_arn)
+        self._unwatched.pop(cluster_arn, None)
         return told
 
-    async def _ask_sweep(self, endpoint: str, cluster_arn: str) -> Ticket:
+    async def _ask_sweep(self, at: _Route, cluster_arn: str) -> Ticket:
         path = f"/v2/clusters/{short_id(cluster_arn)}/sweep"
-        body = await self._ask(endpoint, "POST", path)
-        arn, ticket = self._understood(endpoint, lambda: read_ticket(body))
-        self._check(endpoint, arn, cluster_arn)
+        try:
+            body = await self._ask(at, "POST", path)
+        except NotWatched as error:
+            raise self._not_watched(at, error) from error
+        arn, ticket = self._understood(at, lambda: read_ticket(body))
+        self._check(at, arn, cluster_arn)
+        self._unwatched.pop(cluster_arn, None)
         return ticket
 
     async def _items(
-        self, endpoint: str, path: str, cluster_arn: str, numbering: str
+        self, at: _Route, path: str, cluster_arn: str, numbering: str
     ) -> AsyncGenerator[TaskTold | HostTold, None]:
         """Every item of a list."""
         query = {"cluster": cluster_arn, "limit": str(self._page)}
         while True:
-            page = await self._read_page(endpoint, path, query)
+            page = await self._read_page(at, path, query)
             if page.position.rpartition(".")[0] != numbering:
-                raise self._fail(endpoint, "became another service while it was listed")
-            for at in range(0, len(page.items), TOGETHER):
-                for told in self._read_few(endpoint, page.items[at : at + TOGETHER], cluster_arn):
+                raise self._fail(at, "became another service while it was listed")
+            for first in range(0, len(page.items), TOGETHER):
+                for told in self._read_few(at, page.items[first : first + TOGETHER], cluster_arn):
                     yield told
                 await asyncio.sleep(0)
             if page.next_token is None:
                 return
             query["nextToken"] = page.next_token
 
-    async def _read_page(self, endpoint: str, path: str, query: Mapping[str, str]) -> Page:
-        body = await self._ask(endpoint, "GET", path, query)
-        return self._understood(endpoint, lambda: read_page(body))
+    async def _read_page(self, at: _Route, path: str, query: Mapping[str, str]) -> Page:
+        body = await self._ask(at, "GET", path, query)
+        return self._understood(at, lambda: read_page(body))
 
     def _read_few(
-        self, endpoint: str, items: Sequence[Raw], cluster_arn: str
+        self, at: _Route, items: Sequence[Raw], cluster_arn: str
     ) -> list[TaskTold | HostTold]:
-        return self._understood(endpoint, lambda: list(read_items(items, cluster_arn)))
+        return self._understood(at, lambda: list(read_items(items, cluster_arn)))
 
-    def _understood(self, endpoint: str, read: Callable[[], T]) -> T:
+    def _understood(self, at: _Route, read: Callable[[], T]) -> T:
         """What `read` makes of an answer."""
         try:
             return read()
         except Unreadable as error:
-            raise self._fail(endpoint, f"answers what cannot be understood: {error}") from error
+            raise self._fail(at, f"answers what cannot be understood: {error}") from error
 
-    def _check(self, endpoint: str, arn: str, cluster_arn: str) -> None:
+    def _check(self, at: _Route, arn: str, cluster_arn: str) -> None:
         """Whether the service means the same cluster by its name."""
         if arn == cluster_arn:
             return
@@ -247,7 +282,7 @@ class StateClient:
         where = arn if theirs is None else f"account {theirs.account} in {theirs.region}"
         here = cluster_arn if ours is None else f"account {ours.account} in {ours.region}"
         raise self._fail(
-            endpoint,
+            at,
             f"watches cluster {short_id(arn)} of {where}, and this scheduler acts on that of "
             f"{here}: it is another one's service",
         )
@@ -255,23 +290,27 @@ class StateClient:
     # --- Requests ---------------------------------------------------------------------------------
 
     async def _ask(
-        self, endpoint: str, method: str, path: str, query: Mapping[str, str] | None = None
+        self, at: _Route, method: str, path: str, query: Mapping[str, str] | None = None
     ) -> bytes:
-        """One request, sent once; the body of an answer that grants it."""
+        """One request, sent once; the body of an answer that grants it. Raises NotWatched where
+        this service says that there is no such cluster."""
         timeout = aiohttp.ClientTimeout(total=self._timeout, sock_connect=CONNECT_TIMEOUT)
         try:
-            answer = await self._send(endpoint, method, path, query or {}, timeout)
+            answer = await self._send(at.endpoint, method, path, query or {}, timeout)
             async with answer:
-                body = await answer.read()
+                body = await _whole(answer)
+        except Unreadable as error:
+            raise self._fail(at, f"answers what cannot be understood: {error}") from error
         except TimeoutError as error:
-            raise self._fail(endpoint, NO_ANSWER) from error
+            raise self._fail(at, NO_ANSWER) from error
         except _FAILURES as error:
-            raise self._fail(endpoint, _cause(error)) from error
-        if answer.status == 404 and path.startswith("/v2/clusters/"):
-            raise NotWatched(f"The cluster-state-service at {endpoint}: {detail_of(body)}")
+            raise self._fail(at, _cause(error), down=True) from error
+        detail = detail_of(body)
+        if answer.status == 404 and detail and path.startswith("/v2/clusters/"):
+            raise NotWatched(f"The cluster-state-service at {at.endpoint}: {detail}")
         if not 200 <= answer.status < 300:
-            self._refused(endpoint, answer.status, body, path)
-        self._failed.pop(endpoint, None)
+            self._refused(at, answer.status, body, path)
+        self._answered(at)
         return body
 
     async def _send(
@@ -297,37 +336,86 @@ class StateClient:
             )
         return await self._session.request(method, url, timeout=timeout, allow_redirects=False)
 
-    def _refused(self, endpoint: str, status: int, body: bytes, path: str) -> NoReturn:
-        detail = detail_of(body) or f"HTTP {status} to {path}"
+    def _refused(self, at: _Route, status: int, body: bytes, path: str) -> NoReturn:
+        detail = detail_of(body).rstrip(". ") or f"HTTP {status} to {path}"
         if status == 503:
-            raise self._fail(endpoint, f"is not ready: {detail}")
-        asked = "Is it a cluster-state-service?" if status in (404, 405) else ""
-        raise self._fail(endpoint, f"refuses {path}: {detail} {asked}".rstrip(". "))
+            raise self._fail(at, f"is not ready: {detail}", down=True)
+        asked = ". Is it a cluster-state-service?" if status in (404, 405) else ""
+        raise self._fail(at, f"refuses {path}: {detail}{asked}", down=status >= 500)
 
-    def _fail(self, endpoint: str, how: str) -> ServiceUnavailable:
-        """This endpoint failed; another comes into use, if there is one. The error to raise."""
-        if endpoint == self._in_use or endpoint not in self._failed:
-            self._failed[endpoint] = how
-        how = self._failed[endpoint]  # A stream that we ended says nothing of why.
-        if endpoint == self._in_use and len(self.endpoints) > 1:
-            place = self.endpoints.index(endpoint) + 1
-            self._in_use = self.endpoints[place % len(self.endpoints)]
-            self.switched += 1
-            for answer, at in list(self._streams.items()):
-                if at == endpoint:
-                    answer.close()
-        if len(self._failed) == len(self.endpoints) > 1:
-            each = "; ".join(f"{name} {self._failed[name]}" for name in self.endpoints)
+    # --- Which one is asked -----------------------------------------------------------------------
+
+    def _route(self, cluster_arn: str) -> _Route:
+        """Who is asked about this cluster: the same one as before."""
+        return _Route(self._used.setdefault(cluster_arn, self._in_use), cluster_arn)
+
+    def _answered(self, at: _Route) -> None:
+        """This endpoint answers, and about this cluster too."""
+        self._failed.pop(at.endpoint, None)
+        self._wrong.get(at.cluster_arn, {}).pop(at.endpoint, None)
+
+    def _not_watched(self, at: _Route, said: NotWatched) -> ServiceUnavailable:
+        """This service does not watch the cluster. Only when all of them have said so, it is so."""
+        unwatched = self._unwatched.setdefault(at.cluster_arn, {})
+        unwatched[at.endpoint] = said.message
+        failed = self._fail(at, f"does not watch cluster {short_id(at.cluster_arn)}")
+        if len(unwatched) < len(self.endpoints):
+            return failed
+        return NotWatched(" ".join(unwatched[endpoint] for endpoint in self.endpoints))
+
+    def _fail(self, at: _Route, how: str, *, down: bool = False) -> ServiceUnavailable:
+        """This endpoint failed for this cluster, which uses another one from now on, if there is
+        one; the others notice by themselves. `down`: it fails for everybody, and is the last one
+        that others turn to. The error to raise."""
+        endpoint = at.endpoint
+        wrong = self._wrong.setdefault(at.cluster_arn, {})
+        used = endpoint == self.serves(at.cluster_arn)
+        if used or endpoint not in wrong:
+            wrong[endpoint] = how
+            if down:
+                self._failed[endpoint] = how
+        how = wrong[endpoint]  # A stream that we ended says nothing of why.
+        if used and len(self.endpoints) > 1:
+            self._move(at, down=down)
+        end = "" if how.endswith("?") else "."
+        if len(wrong) == len(self.endpoints) > 1:
+            each = "; ".join(f"{name} {wrong[name]}" for name in self.endpoints)
             return ServiceUnavailable(
                 f"None of the cluster-state-services can be followed ({each}). Start one, or "
                 "correct --css-endpoint."
             )
-        what_next = "Start it, or correct --css-endpoint."
+        what_next = f"{'Start it' if down else 'See to it'}, or correct --css-endpoint."
         if len(self.endpoints) > 1:
-            what_next = f"Next is {self._in_use}."
+            what_next = f"Next is {self.serves(at.cluster_arn)}."
         return ServiceUnavailable(
-            f"The cluster-state-service at {endpoint} cannot be followed: it {how}. {what_next}"
+            f"The cluster-state-service at {endpoint} cannot be followed: it {how}{end} {what_next}"
         )
+
+    def _move(self, at: _Route, *, down: bool) -> None:
+        """Use the next endpoint for this cluster: one that has not failed, if there is one."""
+        place = self.endpoints.index(at.endpoint) + 1
+        ring = [*self.endpoints[place:], *self.endpoints[: place - 1]]
+        wrong = self._wrong[at.cluster_arn]
+        following = min(ring, key=lambda name: (name in wrong, name in self._failed))
+        self._used[at.cluster_arn] = following
+        self.switched += 1
+        if down and self._in_use == at.endpoint:
+            self._in_use = following
+        for answer, of in list(self._streams.items()):
+            if of == at:
+                answer.close()
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises Unreadable where it is longer than any answer of such a service."""
+    chunks, size = [], 0
+    async for chunk in answer.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > LONGEST_ANSWER:
+            answer.close()
+            raise Unreadable(f"an answer of more than {LONGEST_ANSWER} bytes")
+    return b"".join(chunks)
 
 
 def _slim(told: HostTold, shared: dict[object, Any]) -> HostTold:
@@ -356,7 +444,9 @@ def _url(endpoint: str) -> URL:
 def _cause(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
-        return f"does not answer ({os.strerror(number) if number else error.os_error})"
+        if number and number > 0:
+            return f"does not answer ({os.strerror(number)})"
+        return f"does not answer ({error.os_error.strerror or error.os_error})"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
         return "ended the connection"
     return f"does not answer ({type(error).__name__}: {error})"

@@ -9,31 +9,35 @@ than a minute ago, or have begun from an old copy; what it does not list, or has
 hold as live, is described by ECS itself, and R6 decides.
 
 A sweep is asked for, and complete when the service says so behind everything that it found. Only
-then is the cluster primed, and only until twice the interval after the request was sent does it
-justify anything (`ClusterSeen.good_until`).
+then is the cluster primed, and only for two intervals does it justify anything
+(`ClusterSeen.good_until`). However long a sweep takes, no other one is asked for while it is
+outstanding: that would be the one after the one that is running, for ever.
 """
 
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, aclosing
 
 import structlog
+from msgspec.structs import replace
 
 from blox.base.ambient import Clock, Now
 from blox.base.backoff import exponential
 from blox.base.ids import short_id
 from blox.clusterstate.cluster import Cluster, Effort
 from blox.clusterstate.merge import Evidence
-from blox.clusterstate.remote.believed import covers as covers
 from blox.clusterstate.remote.believed import (
+    SILENCE,
     evidence_of,
+    healthy_or_unknown,
     honest,
-    host_contradicted,
-    task_contradicted,
+    sweep_justifies,
 )
+from blox.clusterstate.remote.believed import covers as covers
 from blox.clusterstate.remote.believed import justifies_until as justifies_until
+from blox.clusterstate.remote.differing import Differing
+from blox.clusterstate.remote.outcome import Asked, Followed
 from blox.clusterstate.remote.port import (
     ClusterTold,
     Gone,
@@ -44,17 +48,20 @@ from blox.clusterstate.remote.port import (
     ServiceUnavailable,
     StateService,
     TaskTold,
-    Ticket,
     Told,
 )
 from blox.clusterstate.shared import within
 from blox.clusterstate.sweep import Sweeper
 from blox.ecs.errors import EcsError
 from blox.ecs.model import INACTIVE, HostDocument, TaskDocument
-from blox.settings import ViewSettings
 
 PATIENCE = 3.0
-"""Intervals that a sweep may take at the service before it is asked for again."""
+"""Intervals, or times what the last sweep took, that a sweep may take before it is said that it is
+missing and another service is asked: one that has just begun is ended first, and there is a rest in
+between."""
+MOST_PATIENCE = 7200.0
+"""Seconds. Each sweep that was given up doubles what the next may take: where all services are
+slow, changing between them ends."""
 FIRST_RETRY = 0.2
 LAST_RETRY = 15.0
 """Seconds until a service that failed is tried again, or the next one is; doubles in between."""
@@ -64,78 +71,6 @@ TOGETHER = 500
 """Items of a listing that are applied before other work is let in."""
 
 _log = structlog.get_logger("blox.clusterstate")
-
-
-@dataclass(slots=True)
-class Followed:
-    """What following has come to, over all clusters: for metrics."""
-
-    told: int = 0
-    """Tasks and hosts that the service told."""
-    listings: int = 0
-    """Times that a cluster was listed: at first, and when a position had expired."""
-    failures: int = 0
-    """Streams that were cut, and requests that failed."""
-    sweeps_failed: int = 0
-    """Sweeps that were asked for and did not become complete in time."""
-
-
-class Following:
-    """Makes a `Follower` of each cluster (`blox.clusterstate.view.MakesFeeder`)."""
-
-    def __init__(
-        self,
-        service: StateService,
-        clock: Clock,
-        *,
-        settings: ViewSettings,
-        ecs_now: Callable[[], float],
-        around: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self.service = service
-        self.followed = Followed()
-        self._clock = clock
-        self._settings = settings
-        self._ecs_now = ecs_now
-        self._around = around
-        self._problems: dict[str, str] = {}
-
-    def __call__(
-        self, cluster: Cluster, sweeper: Sweeper, *, changed: Callable[[], None]
-    ) -> "Follower":
-        return Follower(
-            self.service,
-            self._clock,
-            cluster,
-            sweeper,
-            interval=self._settings.sweep_interval_with_queue,
-            ecs_now=self._ecs_now,
-            changed=changed,
-            around=self._around,
-            followed=self.followed,
-            problems=self._problems,
-        )
-
-    @property
-    def problem(self) -> str | None:
-        """Why no service is being followed for some cluster; None while all are."""
-        return next((text for _, text in sorted(self._problems.items())), None)
-
-
-def following(
-    service: StateService,
-    clock: Clock,
-    *,
-    settings: ViewSettings,
-    ecs_now: Callable[[], float],
-    around: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Following:
-    """What `View(feeder=...)` takes to be kept by `service`.
-
-    `ecs_now`: our estimate of ECS's clock (`EcsReads.now`). `around()` is entered while what the
-    service has just told is applied.
-    """
-    return Following(service, clock, settings=settings, ecs_now=ecs_now, around=around)
 
 
 class Follower:
@@ -160,6 +95,7 @@ class Follower:
         self._cluster = cluster
         self._sweeper = sweeper
         self._interval = interval
+        self._patience = PATIENCE * interval
         self._ecs_now = ecs_now
         self._changed = changed
         self._around = around
@@ -175,14 +111,17 @@ class Follower:
         """It was listed, and what changes since is being told."""
         self._shown: dict[str, None] = {}
         """ARNs that the service shows now."""
-        self._differing_tasks: dict[str, TaskDocument] = {}
-        self._differing_hosts: dict[str, HostDocument] = {}
-        """By ARN, what the service told last where our record says otherwise, by a later read."""
+        self._withheld: dict[str, None] = {}
+        """Those of them that were too old to enter (R7), and are ECS's to tell."""
+        self._differing = Differing()
         self._told: ClusterTold | None = None
         self._telling = asyncio.Event()
         """Set whenever the service has told how well it knows the cluster."""
         self._good = (0, 0.0)
         """The cluster's life in which a sweep was complete last, and until when that is good."""
+        self._asked: Asked | None = None
+        """The sweep that is outstanding. It stays so over attempts, for as long as the same run of
+        the service tells."""
         self._heard_at = -math.inf
         """When the service last told anything of the cluster."""
         self._elsewhere = False
@@ -264,8 +203,8 @@ class Follower:
 
     async def _take(self, listing: Listing) -> None:
         life = self._cluster.life
-        self._differing_tasks.clear()
-        self._differing_hosts.clear()
+        self._differing.clear()
+        self._withheld.clear()
         shown: dict[str, None] = {}
         everything: tuple[Sequence[TaskTold | HostTold], ...] = (listing.tasks, listing.hosts)
         for items in everything:
@@ -302,6 +241,7 @@ class Follower:
             else:
                 hosts.pop(told.arn, None)
                 self._shown.pop(told.arn, None)
+                self._withheld.pop(told.arn, None)
                 gone.append(told)
         for host in hosts.values():
             self._shown[self._put(host)] = None
@@ -316,33 +256,54 @@ class Follower:
             told, self._cluster.arn, now=Now(self._clock.monotonic(), self._ecs_now())
         )
         self._followed.told += 1
+        if self._too_old(told):
+            return self._withhold(told)
         if isinstance(told, HostTold):
             return self._put_host(told.document, evidence)
         return self._put_task(honest(told.document), evidence)
+
+    def _too_old(self, told: TaskTold | HostTold) -> bool:
+        """R7: whether an account of what we do not hold was read so long ago that it may have ended
+        and been forgotten since. A service may have begun from an old copy."""
+        if told.read_at is None or self._cluster.may_enter(told.read_at):
+            return False
+        records, document = self._cluster.records, told.document
+        if isinstance(document, TaskDocument):
+            return records.task(document.task_arn) is None
+        return records.host(document.container_instance_arn) is None
+
+    def _withhold(self, told: TaskTold | HostTold) -> str:
+        """Have ECS say whether it is there; no sweep counts before it has. The ARN."""
+        now = self._clock.monotonic()
+        if isinstance(told, TaskTold):
+            arn = told.document.task_arn
+            self._cluster.doubt((arn,), (), now=now)
+        else:
+            arn = told.document.container_instance_arn
+            self._cluster.doubt((), (arn,), now=now)
+        self._withheld[arn] = None
+        return arn
 
     def _put_host(self, document: HostDocument, evidence: Evidence) -> str:
         self._cluster.read_hosts((document,), evidence)
         entry = self._cluster.records.host(document.container_instance_arn)
         if entry is None:
             return document.container_instance_arn
-        arn = entry.host.arn
-        self._differing_hosts.pop(arn, None)
-        if host_contradicted(entry, document, evidence):
-            self._differing_hosts[arn] = document
-            self._cluster.doubt((), (arn,), now=evidence.received)
-        return arn
+        if self._differing.note_host(entry, document, evidence):
+            self._cluster.doubt((), (entry.host.arn,), now=evidence.received)
+        return entry.host.arn
 
     def _put_task(self, document: TaskDocument, evidence: Evidence) -> str:
-        self._cluster.read_tasks((document,), evidence)
+        believed = healthy_or_unknown(document)
+        self._cluster.read_tasks((believed,), evidence)
         entry = self._cluster.records.task(document.task_arn)
         if entry is None:
             return document.task_arn
-        arn = entry.task.arn
-        self._differing_tasks.pop(arn, None)
-        if task_contradicted(entry, document, evidence):
-            self._differing_tasks[arn] = document
-            self._cluster.doubt((arn,), (), now=evidence.received)
-        return arn
+        if believed is not document:
+            evidence = replace(evidence, begun=None)  # It differs, however new it is.
+        if self._differing.note_task(entry, document, evidence):
+            self._cluster.doubt((entry.task.arn,), (), now=evidence.received)
+        return entry.task.arn
 
     def _let_go(self, gone: Iterable[Gone]) -> None:
         """The service has let go of these. Where we hold one as live, ECS is asked."""
@@ -384,48 +345,71 @@ class Follower:
             self._well("service")
         else:
             self._trouble(
-                "service", f"The cluster-state-service at {self._service.name}: {told.read_error}"
+                "service", f"The cluster-state-service at {self._endpoint}: {told.read_error}"
             )
 
     # --- Sweeping ---------------------------------------------------------------------------------
 
     async def sweep(self) -> bool:
         """Have the service sweep the cluster and wait until it has told what it found; whether it
-        did in time. False too when the cluster is not there."""
-        self._begun += 1
-        number, cluster = self._begun, self._cluster
+        did in time. False too when the cluster is not there. Where a sweep takes long, others
+        follow until one fails: who rests as long as it took would find it too old by then."""
+        quick = True
+        while True:
+            if self._asked is None:
+                self._begun += 1
+            begun = await self._sweep(self._begun)
+            if begun is None:
+                return False
+            now = self._clock.monotonic()
+            quick = quick and now - begun <= self._interval / 2
+            if quick:
+                return True
+            await asyncio.sleep(max(0.0, begun + self._interval - now))
+
+    async def _sweep(self, number: int) -> float | None:
+        """One sweep; when it was asked for. None when there is none."""
+        cluster = self._cluster
         if not cluster.active and not await self._there_again():
-            return False
+            return None
         life = cluster.life
-        asked = await self._swept(until=self._clock.monotonic() + PATIENCE * self._interval)
+        asked = await self._swept()
         if asked is None or cluster.life != life or self._unlisted or not cluster.active:
-            return False
-        begun, ecs_time = asked
+            return None
+        if not cluster.seen.primed and not await self._exists():
+            return None  # ECS's time is not known before it has answered ourselves.
+        begun, now = asked.begun, self._clock.monotonic()
+        ecs_time = self._ecs_now() - (now - begun)
         cluster.begin_sweep(ecs_time=ecs_time)
         if not await self._describe_missing() or cluster.life != life:
-            return False
+            return None
         now = self._clock.monotonic()
         cluster.complete_sweep(
             number=number, begun=begun, ecs_time=ecs_time, listing_begun=begun, now=now
         )
-        self._good = cluster.life, begun + 2 * max(self._interval, 2 * (now - begun))
+        self._good = life, sweep_justifies(begun=begun, now=now, interval=self._interval)
+        self._patience = PATIENCE * max(self._interval, now - begun)
         self._justify()
-        self._well("sweep")
-        self._changed()
-        return True
+        self._troubles.pop("sweep", None)
+        self._tell_trouble()  # What is left: a complete sweep takes back every sentence.
+        return begun
 
-    async def _swept(self, *, until: float) -> tuple[float, float] | None:
-        """Ask for a sweep until one is complete and told; when it was asked for, on our clock and
-        on ECS's. None when the time is over, or the cluster is not to be had."""
+    async def _swept(self) -> Asked | None:
+        """Wait for a sweep that was asked for to be complete and told. None when nothing can be
+        asked for long, or the cluster is not to be had."""
         failures = 0
-        while (left := until - self._clock.monotonic()) > 0 and self._cluster.active:
-            if not await within(self._connected, left):
-                break
-            begun, ecs_time = self._clock.monotonic(), self._ecs_now()
+        since = self._clock.monotonic()
+        while self._cluster.active:
+            left = since + PATIENCE * self._interval - self._clock.monotonic()
+            if left <= 0 or not await within(self._connected, left):
+                self._missing(PATIENCE * self._interval)
+                return None
             try:
-                ticket = await self._service.request_sweep(self._cluster.arn)
-                if await self._told_of(ticket, until=until):
-                    return begun, ecs_time
+                asked = self._asked = self._outstanding() or await self._ask()
+                if await self._told_of(asked):
+                    self._asked = None
+                    return asked
+                since = self._clock.monotonic()
             except NotWatched as error:
                 await self._not_watched(error)
                 return None
@@ -433,63 +417,81 @@ class Follower:
                 self._trouble("sweep", error.message)
             failures += 1
             await asyncio.sleep(_retry(failures))
-        if not self._cluster.active:
-            return None
+        return None
+
+    def _outstanding(self) -> Asked | None:
+        """The sweep that was asked for before, of the cluster as it is now."""
+        asked = self._asked
+        return asked if asked is not None and asked.life == self._cluster.life else None
+
+    async def _ask(self) -> Asked:
+        begun, life = self._clock.monotonic(), self._cluster.life
+        ticket = await self._service.request_sweep(self._cluster.arn)
+        return Asked(ticket, self._endpoint, begun, life)
+
+    async def _told_of(self, asked: Asked) -> bool:
+        """Wait until the service has told of that sweep. False when the cluster is not there, when
+        another run of a service tells, or after it was left for another one: then it is asked
+        again."""
+        due = self._clock.monotonic() + self._patience
+        while self._cluster.active:
+            if covers(self._told, asked.ticket) and not self._unlisted:
+                return True
+            self._telling.clear()
+            now = self._clock.monotonic()
+            told = await within(self._telling, min(due - now, SILENCE))
+            if self._told is not None and self._told.epoch != asked.ticket.epoch:
+                self._elsewhere, self._asked = True, None
+                return False
+            if not told and self._clock.monotonic() >= due:
+                if self._overdue(asked):
+                    return False
+                due = self._clock.monotonic() + self._patience
+        return False
+
+    def _overdue(self, asked: Asked) -> bool:
+        """A sweep is not complete for long; whether another service is asked now."""
+        waited = self._patience
+        how = f"has not completed a sweep of {short_id(self._cluster.arn)} within {waited:.0f} s"
+        self._patience = max(waited, min(2 * waited, MOST_PATIENCE))
+        left = self._service.leave(self._cluster.arn, asked.endpoint, how)
+        if left:
+            self._asked = None
+            self._connected.clear()
+        self._missing(waited, asked.endpoint)
+        return left
+
+    def _missing(self, waited: float, endpoint: str | None = None) -> None:
         self._followed.sweeps_failed += 1
         if not self._troubles:
             self._trouble(
                 "sweep",
-                f"The cluster-state-service at {self._service.name} has not completed a sweep of "
-                f"{short_id(self._cluster.arn)} within {PATIENCE * self._interval:.0f} s. Its log "
-                "and `blox clusters` say why.",
+                f"The cluster-state-service at {endpoint or self._endpoint} has not completed a "
+                f"sweep of {short_id(self._cluster.arn)} within {waited:.0f} s. Its log and "
+                "`blox clusters` say why.",
             )
-        return None
 
-    async def _told_of(self, ticket: Ticket, *, until: float) -> bool:
-        """Wait until the service has told of that sweep. False when the time is over, the cluster
-        is not there, or another run of a service tells: then it is to be asked again."""
-        while self._cluster.active:
-            if covers(self._told, ticket) and not self._unlisted:
-                return True
-            self._telling.clear()
-            if not await within(self._telling, until - self._clock.monotonic()):
-                return False
-            if self._told is not None and self._told.epoch != ticket.epoch:
-                self._elsewhere = True
-                return False
-        return False
+    @property
+    def _endpoint(self) -> str:
+        return self._service.serves(self._cluster.arn)
 
     async def _describe_missing(self) -> bool:
         """Have ECS describe what the service does not show, or shows otherwise than we know it,
         although it has just looked; whether every call was answered."""
         tasks, hosts = self._not_shown()
-        tasks += self._tasks_shown_otherwise()
-        hosts += self._hosts_shown_otherwise()
+        others = self._differing.left(self._cluster.records, self._shown)
+        tasks, hosts = [*tasks, *others[0]], [*hosts, *others[1]]
+        records, withheld = self._cluster.records, list(self._withheld)
+        unknown = [arn for arn in withheld if not (records.task(arn) or records.host(arn))]
+        tasks += [arn for arn in unknown if ":task/" in arn]
+        hosts += [arn for arn in unknown if ":task/" not in arn]
         if tasks and await self._sweeper.describe(tasks) is None:
             return False
-        return not hosts or await self._sweeper.describe_hosts(hosts)
-
-    def _tasks_shown_otherwise(self) -> list[str]:
-        records, now = self._cluster.records, self._clock.monotonic()
-        before, self._differing_tasks = self._differing_tasks, {}
-        evidence = Evidence(cluster_arn=self._cluster.arn, received=now)
-        for arn, document in before.items():
-            entry = records.task(arn)
-            if arn in self._shown and entry is not None:
-                if task_contradicted(entry, document, evidence):
-                    self._differing_tasks[arn] = document
-        return sorted(self._differing_tasks)
-
-    def _hosts_shown_otherwise(self) -> list[str]:
-        records, now = self._cluster.records, self._clock.monotonic()
-        before, self._differing_hosts = self._differing_hosts, {}
-        evidence = Evidence(cluster_arn=self._cluster.arn, received=now)
-        for arn, document in before.items():
-            entry = records.host(arn)
-            if arn in self._shown and entry is not None:
-                if host_contradicted(entry, document, evidence):
-                    self._differing_hosts[arn] = document
-        return sorted(self._differing_hosts)
+        if hosts and not await self._sweeper.describe_hosts(hosts):
+            return False
+        for arn in withheld:
+            self._withheld.pop(arn, None)
+        return True
 
     # --- Whether it is there ----------------------------------------------------------------------
 
@@ -512,6 +514,7 @@ class Follower:
         self._well("ECS")
         if not there:
             self._shown.clear()
+            self._withheld.clear()
             self._troubles.clear()
             self._problems.pop(self._cluster.arn, None)
             self._telling.set()  # Who waits for a sweep waits in vain.
@@ -548,8 +551,8 @@ class Follower:
         """The service has told something, be it a heartbeat."""
         self._heard_at = self._clock.monotonic()
         self._justify()
-        if self._from != self._service.name or "stream" in self._troubles:
-            self._from = self._service.name
+        if self._from != self._endpoint or "stream" in self._troubles:
+            self._from = self._endpoint
             _log.info("following", cluster=self._cluster.arn, css_endpoint=self._from)
         self._well("stream")
         if not self._unlisted:

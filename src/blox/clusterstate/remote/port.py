@@ -89,17 +89,22 @@ class Ticket(Struct, frozen=True, kw_only=True):
 
 
 class StateService(Protocol):
-    """One cluster-state-service, or several of which one is used at a time. Every method may raise
-    ServiceUnavailable; who is refused by one tries again, and gets another."""
+    """One cluster-state-service, or several of which one is used at a time for each cluster. What
+    asks may raise ServiceUnavailable; who is refused by one tries again, and gets another."""
 
-    @property
-    def name(self) -> str:
-        """What people call it: its endpoint."""
+    def serves(self, cluster_arn: str) -> str:
+        """The endpoint that is used for this cluster now."""
+        ...
+
+    def leave(self, cluster_arn: str, endpoint: str, how: str) -> bool:
+        """This endpoint does not do for the cluster what it should: use another one for it from now
+        on, and end its streams there. `how`: what it does or does not, for people. False where
+        there is no other, or another one is used already."""
         ...
 
     async def listing(self, cluster_arn: str) -> Listing:
         """All of one cluster. A cluster that the service does not watch yet is watched from then
-        on. Raises NotWatched when it will not."""
+        on. Raises NotWatched when no service will."""
         ...
 
     def follow(
@@ -111,5 +116,5 @@ class StateService(Protocol):
         ...
 
     async def request_sweep(self, cluster_arn: str) -> Ticket:
-        """Have the cluster swept. Raises NotWatched."""
+        """Have the cluster swept. Raises NotWatched, once every service has said so."""
         ...

@@ -370,7 +370,7 @@ class StatusBody(AnswerBody, frozen=True, kw_only=True):
     began_at: datetime
     mode: Literal["acting", "observing"]
     domain: str | None
-    """`account/region`; None until ECS has said it."""
+    """`account/region`, by ECS, before it has said so by the credentials; None until known."""
     holding: str | None
     """Why nothing at all is started at the moment."""
     clusters: tuple[ClusterBody, ...]

@@ -9,7 +9,7 @@ from blox.base.ids import short_id
 from blox.http.forms import EVENT_STREAM, EVENTS, JSON_LINES, LINES, Form, asked_for
 from blox.http.operations import Call, Operation, Parameter, Returned, Streaming
 from blox.http.shapes import at
-from blox.http.streams import FALLEN_BEHIND, HEARTBEAT, Selection, Told, Watchers
+from blox.http.streams import FALLEN_BEHIND, HEARTBEAT, Selection, Shown, Watchers
 from blox.scheduler.api.bodies_events import (
     ClusterEvent,
     DeploymentEvent,
@@ -59,14 +59,14 @@ class Wanted(Struct, frozen=True, kw_only=True):
         return self.cluster is None or self.cluster in (cluster_arn, short_id(cluster_arn))
 
 
-def told(happened: Happening, instance_of: InstanceOf) -> Told:
+def told(happened: Happening, instance_of: InstanceOf) -> Shown:
     """What readers get of it."""
     if isinstance(happened, SlotHappened):
-        return Told("slot", msgspec.json.encode(_slot(happened)))
+        return Shown("slot", msgspec.json.encode(_slot(happened)))
     if isinstance(happened, DeploymentHappened):
-        return Told("deployment", msgspec.json.encode(_deployment(happened, instance_of)))
+        return Shown("deployment", msgspec.json.encode(_deployment(happened, instance_of)))
     if isinstance(happened, EnvironmentHappened):
-        return Told("environment", msgspec.json.encode(_environment(happened)))
+        return Shown("environment", msgspec.json.encode(_environment(happened)))
     body = cluster_body(
         happened.arn,
         happened.seen,
@@ -74,7 +74,7 @@ def told(happened: Happening, instance_of: InstanceOf) -> Told:
         hosts=happened.hosts,
         environments=happened.environments,
     )
-    return Told("cluster", msgspec.json.encode(ClusterEvent(at=at(happened.at), **_members(body))))
+    return Shown("cluster", msgspec.json.encode(ClusterEvent(at=at(happened.at), **_members(body))))
 
 
 def _slot(happened: SlotHappened) -> SlotEvent | GoneSlot:
@@ -158,7 +158,7 @@ class Events:
         return Streaming(chunks=chunks, media_type=form.media_type)
 
     def _selection(self, wanted: Wanted) -> Selection[Happening]:
-        def tell(happened: Happening, _: int) -> Told | None:
+        def tell(happened: Happening, _: int) -> Shown | None:
             return told(happened, self._api.instance_of) if wanted.fits(happened) else None
 
         return Selection(wanted, tell)

@@ -24,6 +24,8 @@ class ProcessInfo:
     """What an operator should know and that makes nothing unhealthy: a sentence each."""
     clusters: Callable[[], Sequence[str]] = tuple
     """ARNs of the clusters that are watched, those without an environment included."""
+    credentials_of: Callable[[], str | None] = lambda: None
+    """ACCOUNT/REGION by the credentials: told until ECS has told it; None while it is not known."""
     rejected: Callable[[], Sequence[RejectedMessage]] = tuple
     """The queue's last messages that could not be understood, oldest first."""
     environment_created: Callable[[], None] = lambda: None

@@ -39,7 +39,7 @@ class Status:
                 now=at(state.stamp()),
                 began_at=at(api.process.began_at),
                 mode="observing" if scheduler.observing else "acting",
-                domain=None if state.domain is None else str(state.domain),
+                domain=api.process.credentials_of() if state.domain is None else str(state.domain),
                 holding=scheduler.starts.held or None,
                 clusters=tuple(self._cluster(arn) for arn in api.clusters()),
                 environments=EnvironmentsCounted(
