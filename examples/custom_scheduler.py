@@ -14,8 +14,7 @@ from urllib.request import Request, urlopen
 import boto3
 from botocore.config import Config
 
-CSS = os.environ.get("BLOX_CSS_ENDPOINT", "http://127.0.0.1:3000").rstrip("/")
-CSS = CSS if "://" in CSS else f"http://{CSS}"
+CSS = "http://" + os.environ.get("BLOX_CSS_ENDPOINT", "127.0.0.1:3000").removeprefix("http://")
 DOUBT = float(os.environ.get("DOUBT_SECONDS", "660"))  # after it, what ECS does not show is not
 RETRY = float(os.environ.get("RETRY_SECONDS", "30"))  # from one start of a copy to its next
 
@@ -54,8 +53,7 @@ class Spread:
                 self.known[event][data["arn"]] = data[event]
             elif event == "deleted":
                 self.known.get(data["kind"], {}).pop(data["arn"], None)
-            elif event == "cluster":
-                self.swept = data["sweep"]
+            self.swept = data["sweep"] if event == "cluster" else self.swept
             self.position = None if event == "reset" else message["position"]
             yield
 
@@ -75,8 +73,7 @@ class Spread:
         return gone and (over or self.sure(last["mark"]))
 
     def host(self):  # the one with the fewest copies, then with the most memory
-        copies = Counter(start["host"] for start in self.starts.values() if not start["refused"])
-        free = {}
+        copies, free = Counter(s["host"] for s in self.starts.values() if not s["refused"]), {}
         for arn, host in self.known["instance"].items():
             left = {one["name"]: one.get("integerValue") for one in host["remainingResources"]}
             if host["status"] == "ACTIVE" and host["agentConnected"] and left["MEMORY"] >= self.mib:
@@ -94,8 +91,7 @@ class Spread:
         except Exception as error:  # no answer, or a 5xx: it may have been carried out
             answer = (getattr(error, "response", None) or {}).get("ResponseMetadata", {})
             start["refused"] = str(error) if 400 <= answer.get("HTTPStatusCode", 0) < 500 else ""
-            if not start["refused"]:
-                print(f"{copy}: {error}", flush=True)
+            mark = f"{mark}, perhaps: {error}"
         self.keep(start)
         print(f"{copy} on {host}: {start['refused'] or mark}", flush=True)
 
@@ -107,25 +103,20 @@ class Spread:
     def run(self):
         while True:
             try:
-                if self.position is None:
-                    self.list()
+                self.position or self.list()
                 for _ in self.follow():
                     for copy in self.copies if self.sure("fresh") else ():
                         if self.missing(copy) and (host := self.host()):
                             self.start(copy, host)
             except (OSError, HTTPException, ValueError) as error:
-                code, told = getattr(error, "code", 0), error
-                if code:  # an answer: its body says why
-                    told = f"{error}: {error.read().decode(errors='replace')}"
-                if code in (400, 404):  # no such cluster, or no such service: not ours to mend
-                    sys.exit(told)
+                code = getattr(error, "code", 0)  # of an answer, whose body says why
+                print(error, error.read().decode() if code else "; again in a second", flush=True)
+                code in (400, 404) and sys.exit(1)  # no such cluster: not ours to mend
                 self.position = None if code == 410 else self.position
-                print(f"{told}; again in a second", flush=True)
             time.sleep(1)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 6 or not all(number.isdigit() for number in sys.argv[4:]):
-        sys.exit(__doc__)
+    len(sys.argv) == 6 and "".join(sys.argv[4:]).isdigit() or sys.exit(__doc__)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     Spread(*sys.argv[1:]).run()

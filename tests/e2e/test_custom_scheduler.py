@@ -281,7 +281,7 @@ def test_there_is_only_one_of_it(world: SimulatedWorld, tmp_path: Path) -> None:
             assert first.alive()
 
 
-# --- Mistakes --------------------------------------------------------------------------------------
+# --- Mistakes -------------------------------------------------------------------------------------
 
 
 def test_a_cluster_that_is_not_there_ends_it_with_the_services_reason(
@@ -298,7 +298,7 @@ def test_a_cluster_that_is_not_there_ends_it_with_the_services_reason(
             },
         )
     assert ended.returncode == 1
-    assert "There is no cluster nope here" in ended.stderr
+    assert "There is no cluster nope here" in ended.stdout
     assert starts(world) == 0
 
 

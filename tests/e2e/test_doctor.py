@@ -141,8 +141,8 @@ def test_it_tells_who_what_and_what_is_in_the_way() -> None:
     found = lines(ended)
     assert found[:7] == [
         "account  ok  111122223333  region us-east-1  as role/sre-readonly",
-        "endpoint  note  not AWS's own: ecs, sqs, kinesis, sts, events, iam at «url» (AWS_ENDPOINT_URL)  -> "
-        "what follows holds for what answers there",
+        "endpoint  note  not AWS's own: ecs, sqs, kinesis, sts, events, iam at «url» "
+        "(AWS_ENDPOINT_URL)  -> what follows holds for what answers there",
         "clock  ok  this machine's and ECS's agree to within 5 s",
         "dates  ok  ECS refused a read that was signed 310 s ago",
         "cluster  ok  demo  6 hosts = 4 ready + 1 draining + 1 agent disconnected  "

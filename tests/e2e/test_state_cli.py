@@ -274,7 +274,7 @@ def test_rows_that_may_be_old_are_marked_on_stderr(capsys: pytest.CaptureFixture
         assert blox.json("instances")[0]["arn"] == instance_item(1)["arn"]
         assert blox.errors.splitlines() == notes
         line = blox("clusters")[1]
-        assert line.startswith("demo  ACTIVE, not read yet  1  1  never  ")
+        assert line.startswith("demo  ACTIVE, not read yet  1  1  not since the service began  see")
         assert blox("clusters")[-1].endswith(" · 1 not read completely yet")
 
     by_hand(work, CLUSTER)

@@ -160,8 +160,8 @@ def test_when_too_much_waits_those_who_read_nothing_are_cut_off_sooner() -> None
             with contextlib.ExitStack() as clients:
                 for _ in range(6):
                     clients.enter_context(deaf(url, "/v2/large"))
-                await until(lambda: len(unread) > 3)
-                await until(lambda: len(unread) <= 3)
-                assert len(unread) == 3  # What those ask for may wait.
+                await until(lambda: len(unread) == 6)
+                await until(lambda: len(unread) < 6)
+                assert len(unread) >= 3  # What those ask for may wait.
 
     run(scene())

@@ -40,7 +40,13 @@ from blox.cli.state_follow import (
 from blox.cli.state_teller import Teller
 from blox.cli.state_words import instances_sum, loads, stale_notes, tasks_sum, utc_now
 
-_WHAT: Final[Mapping[str, str]] = {"tasks": TASK, "instances": INSTANCE, "clusters": CLUSTER}
+_WHAT: Final[Mapping[str, str]] = {
+    "tasks": TASK,
+    "instances": INSTANCE,
+    "hosts": INSTANCE,
+    "clusters": CLUSTER,
+}
+"""What can be named; lines call an instance a host."""
 _REDRAWN: Final = 0.25
 """Seconds from a change to the picture that shows it, at most, unless pictures take longer."""
 _CLOCK: Final = 1.0
