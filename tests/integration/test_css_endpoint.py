@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from blox.cli.demo_process import command
 from support.processes import free_port, run
 from support.scheduling import Scheduler, environment_of, scheduler, simulated_world
 from support.stating import StateService, state_service
@@ -156,7 +157,7 @@ def test_a_service_that_is_there_later_is_found(tmp_path: Path) -> None:
 def test_what_is_refused_before_anything_begins(tmp_path: Path, flags: list[str], why: str) -> None:
     with simulated_world(hosts=0, clusters=()) as world:
         ended = run(
-            ["daemon-scheduler", "--store", f"sqlite:{tmp_path / 'blox.db'}", *flags],
+            [*command(), "--store", f"sqlite:{tmp_path / 'blox.db'}", *flags],
             environment=environment_of(world),
         )
     assert ended.returncode == 1
