@@ -93,8 +93,11 @@ def test_killed_again_and_again_it_loses_nothing_and_raises_nothing(
                 for cluster in CLUSTERS:
                     service.swept(cluster)
                 assert agrees(service, world)
-                known = {**service.tasks(), **service.instances()}
-                wait_until(lambda: watcher.known == known, what="the watcher knows it too")
+                wait_until(
+                    lambda: watcher.known == {**service.tasks(), **service.instances()},
+                    within=30.0,
+                    what="the watcher knows it too",
+                )
                 # Who had changes that were not stored when the process died lists again, once.
                 assert watcher.lists <= KILLS + 1
                 assert watcher.names == {told[0]}
