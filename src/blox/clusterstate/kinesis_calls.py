@@ -4,17 +4,16 @@ The protocol is AWS JSON 1.1 with the prefix Kinesis_20131202 in X-Amz-Target.
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Operations.html
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
-import msgspec
 from msgspec import Struct, field
 
 from blox.clusterstate.kinesis_shards import Begin, Shard
+from blox.clusterstate.queue_calls import MEANWHILE, QueueCalls
 from blox.clusterstate.source import QueueUnavailable
-from blox.ecs.errors import CREDENTIAL_CODES, DENIED_CODES, SIGNATURE_CODES, THROTTLE_CODES
-from blox.ecs.port import Lost, NotSent, Transport
-from blox.ecs.wire import error_of
+from blox.ecs.errors import DENIED_CODES, THROTTLE_CODES
+from blox.ecs.port import Transport
 
 LIMIT: Final = 500
 """Records of one answer: more would be applied at a stretch, and an answer of 10 MB makes the shard
@@ -26,9 +25,6 @@ _EXPIRED: Final = frozenset({"ExpiredIteratorException", "ExpiredNextTokenExcept
 _INVALID: Final = frozenset({"InvalidArgumentException", "ValidationException"})
 _BUSY: Final = frozenset({"KMSThrottlingException", *THROTTLE_CODES})
 _DENIED: Final = frozenset({"KMSAccessDeniedException", *DENIED_CODES})
-_MEANWHILE: Final = "Until then clusters are known by sweeps alone."
-
-A = TypeVar("A", bound=Struct)
 
 
 class Throttled(QueueUnavailable):
@@ -107,8 +103,7 @@ class KinesisCalls:
         """`stream`: its name, in the transport's region and account. `now`: the time to sign with,
         seconds since 1970-01-01 UTC."""
         self._stream = stream
-        self._transport = transport
-        self._now = now
+        self._call = QueueCalls("stream", stream, transport, now=now, refusal=self._refusal)
 
     async def shards(self) -> list[Shard]:
         """Every shard of which any record may be left."""
@@ -144,37 +139,12 @@ class KinesisCalls:
         asked = {"ShardIterator": iterator, "Limit": LIMIT}
         return await self._call("GetRecords", asked, Records)
 
-    async def _call(self, operation: str, asked: Mapping[str, object], form: type[A]) -> A:
-        body = msgspec.json.encode(asked)
-        name = f"The stream {self._stream}"
-        try:
-            answer = await self._transport.send(operation, body, date=self._now)
-        except NotSent as error:
-            raise QueueUnavailable(
-                f"{name} cannot be reached ({operation}, {error.code}): {error.cause}. {_MEANWHILE}"
-            ) from error
-        except Lost as error:
-            raise QueueUnavailable(
-                f"{name} did not answer {operation}: {error.cause}. {_MEANWHILE}"
-            ) from error
-        if answer.status != 200:
-            raise self._refused(operation, answer.status, answer.body)
-        try:
-            return msgspec.json.decode(answer.body, type=form)
-        except ValueError as error:
-            raise QueueUnavailable(
-                f"{name} answered {operation} with something that cannot be read: {error}. "
-                f"{_MEANWHILE}"
-            ) from error
-
-    def _refused(self, operation: str, status: int, body: bytes) -> QueueUnavailable:
-        code, message, _ = error_of(status, body)
+    def _refusal(self, code: str, message: str, told: str) -> QueueUnavailable | None:
         if code == _ABSENT:
             return Absent(
                 f"There is no Kinesis stream {self._stream} in this region and account. Create it, "
-                f"or name another one. {_MEANWHILE}"
+                f"or name another one. {MEANWHILE}"
             )
-        told = f"The stream {self._stream} refused {operation}: {code}: {message} {_MEANWHILE}"
         if code in _BUSY:
             return Throttled(told)
         if code in _EXPIRED:
@@ -185,14 +155,9 @@ class KinesisCalls:
             return QueueUnavailable(
                 f"Reading the stream {self._stream} is denied: {message} Allow kinesis:ListShards, "
                 "kinesis:GetShardIterator and kinesis:GetRecords on it, and kms:Decrypt where it "
-                f"is encrypted. {_MEANWHILE}"
+                f"is encrypted. {MEANWHILE}"
             )
-        if code in CREDENTIAL_CODES or code in SIGNATURE_CODES:
-            return QueueUnavailable(
-                f"The credentials do not open the stream {self._stream} ({code}): {message} Renew "
-                f"them. {_MEANWHILE}"
-            )
-        return QueueUnavailable(told)
+        return None
 
 
 def _shard(listed: _Shard) -> Shard:

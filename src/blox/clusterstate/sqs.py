@@ -6,16 +6,15 @@ The protocol is AWS JSON 1.0 with the prefix AmazonSQS in X-Amz-Target.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import msgspec
 from msgspec import Struct
 
+from blox.clusterstate.queue_calls import MEANWHILE, QueueCalls
 from blox.clusterstate.source import QueueUnavailable
-from blox.ecs.errors import CREDENTIAL_CODES, DENIED_CODES, SIGNATURE_CODES
-from blox.ecs.port import Lost, NotSent, Transport
-from blox.ecs.wire import error_of
+from blox.ecs.errors import DENIED_CODES
+from blox.ecs.port import Transport
 
 BATCH = 10
 """Most messages that one receive or delete takes."""
@@ -24,7 +23,6 @@ WAIT = 20
 DELETES: Final = 16
 """Calls that remove messages, at once at most."""
 _ABSENT_CODES = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
-_MEANWHILE = "Until then clusters are known by sweeps alone."
 
 
 class _Denied(QueueUnavailable):
@@ -73,8 +71,6 @@ class _Attributes(_Shape, frozen=True):
 
 _WAITING: Final = "ApproximateNumberOfMessages"
 
-A = TypeVar("A", bound=Struct)
-
 
 class SqsSource:
     """One SQS queue. Nothing is asked of SQS before the first receive, and a queue that appears
@@ -85,8 +81,7 @@ class SqsSource:
         sign with, seconds since 1970-01-01 UTC."""
         self._queue = queue
         self._url = queue if "://" in queue else None
-        self._transport = transport
-        self._now = now
+        self._call = QueueCalls("queue", queue, transport, now=now, refusal=self._refusal)
         self._answered = False
         self._deleting = asyncio.Semaphore(DELETES)
 
@@ -158,46 +153,15 @@ class SqsSource:
             self._url = (await self._call("GetQueueUrl", asked, _QueueUrl)).queue_url
         return self._url
 
-    async def _call(self, operation: str, asked: Mapping[str, object], form: type[A]) -> A:
-        body = msgspec.json.encode(asked)
-        try:
-            answer = await self._transport.send(operation, body, date=self._now)
-        except NotSent as error:
-            raise QueueUnavailable(
-                f"The queue {self._queue} cannot be reached ({operation}, {error.code}): "
-                f"{error.cause}. {_MEANWHILE}"
-            ) from error
-        except Lost as error:
-            raise QueueUnavailable(
-                f"The queue {self._queue} did not answer {operation}: {error.cause}. {_MEANWHILE}"
-            ) from error
-        if answer.status != 200:
-            raise self._refused(operation, answer.status, answer.body)
-        try:
-            return msgspec.json.decode(answer.body, type=form)
-        except ValueError as error:
-            raise QueueUnavailable(
-                f"The queue {self._queue} answered {operation} with something that cannot be read: "
-                f"{error}. {_MEANWHILE}"
-            ) from error
-
-    def _refused(self, operation: str, status: int, body: bytes) -> QueueUnavailable:
-        code, message, _ = error_of(status, body)
+    def _refusal(self, code: str, message: str, _: str) -> QueueUnavailable | None:
         if code in _ABSENT_CODES:
             return QueueUnavailable(
                 f"There is no queue {self._queue} in this region and account. Create it, or name "
-                f"another one. {_MEANWHILE}"
+                f"another one. {MEANWHILE}"
             )
         if code in DENIED_CODES:
             return _Denied(
                 f"Reading the queue {self._queue} is denied: {message} Allow sqs:GetQueueUrl, "
-                f"sqs:ReceiveMessage and sqs:DeleteMessage on it. {_MEANWHILE}"
+                f"sqs:ReceiveMessage and sqs:DeleteMessage on it. {MEANWHILE}"
             )
-        if code in CREDENTIAL_CODES or code in SIGNATURE_CODES:
-            return QueueUnavailable(
-                f"The credentials do not open the queue {self._queue} ({code}): {message} Renew "
-                f"them. {_MEANWHILE}"
-            )
-        return QueueUnavailable(
-            f"The queue {self._queue} refused {operation}: {code}: {message} {_MEANWHILE}"
-        )
+        return None
